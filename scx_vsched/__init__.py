@@ -1,0 +1,9 @@
+"""A CPU scheduler for virtual machines: sched_ext schedulers generated from Python policies.
+
+Data flows one way: probers → topology graph → model → templates → object → kernel.
+See README.md for the commands and docs/ for the reference.
+"""
+
+from scx_vsched.version import VERSION as __version__
+
+__all__ = ["__version__"]

@@ -1,0 +1,135 @@
+"""What a mechanism offers to a policy: its hooks, its build-time features and its statistics.
+
+A mechanism is a template that holds queues, locking and the sched_ext operations; it asks the
+policy's hooks for every decision. This table is the contract between the two: the language checks
+hooks against it, the renderer generates the C declarations from it, and the documentation and
+`--help-stats` are printed from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["MECHANISMS", "Feature", "Hook", "Mechanism", "Parameter", "Stat", "guest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A hook's parameter; `type` is the name of a view (`Task`), of an integer type, or `bool`."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A decision that a mechanism leaves to the policy; `returns` is an integer type or `bool`."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    returns: str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A part of a mechanism that a build can leave out (`build --without NAME`)."""
+
+    name: str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """A counter kept by the mechanism, per vCPU, summed when it is shown."""
+
+    name: str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mechanism:
+    """A template and its contract; `template` is the file's name in the templates package."""
+
+    name: str
+    template: str
+    doc: str
+    hooks: tuple[Hook, ...]
+    features: tuple[Feature, ...]
+    stats: tuple[Stat, ...]
+
+    def hook(self, name: str) -> Hook | None:
+        """The hook called `name`, or None."""
+        return next((hook for hook in self.hooks if hook.name == name), None)
+
+
+_TASK = Parameter("task", "Task")
+_VCPU = Parameter("vcpu", "VCpu")
+_SCHED = Parameter("sched", "Sched")
+
+guest = Mechanism(
+    name="guest",
+    template="guest.bpf.c.j2",
+    doc="Schedules the tasks of a guest on its vCPUs.",
+    hooks=(
+        Hook(
+            "slice_ns",
+            (_TASK, _VCPU, _SCHED),
+            "u64",
+            "How long `task` may run before others get their turn.",
+        ),
+        Hook(
+            "charge_ns",
+            (_TASK, _VCPU),
+            "u64",
+            "Virtual time that `task` pays for the `task.ran_ns` it has just run on `vcpu`.",
+        ),
+        Hook(
+            "wakeup_vtime",
+            (_TASK, _SCHED),
+            "u64",
+            "Virtual time with which `task` joins the queue after it slept.",
+        ),
+        Hook(
+            "queue_key",
+            (_TASK, _VCPU, _SCHED),
+            "u64",
+            "Place of `task` in its queue: the smallest key runs first (compared modulo 2**64).",
+        ),
+        Hook(
+            "preempts",
+            (_TASK, Parameter("running", "Task"), _VCPU),
+            "bool",
+            "Whether `task`, which has just woken, takes `vcpu` from `running` at once.",
+        ),
+        Hook(
+            "idle_scope",
+            (_TASK, _VCPU),
+            "u32",
+            "How far from `vcpu` an idle vCPU is searched for `task` when it wakes: "
+            "0 this one only, 1 its last-level cache, 2 its NUMA node, 3 everywhere.",
+        ),
+        Hook(
+            "follows_waker",
+            (_TASK, Parameter("waker", "VCpu"), _VCPU),
+            "bool",
+            "Whether `task`, woken by a task on `waker` that is about to sleep, runs there next "
+            "instead of on `vcpu`, where it last ran.",
+        ),
+        Hook(
+            "steals",
+            (_VCPU, Parameter("victim", "VCpu"), Parameter("distance", "u32")),
+            "bool",
+            "Whether idle `vcpu` takes a task that waits for the cache of `victim`; `distance` is "
+            "2 on the same NUMA node, 3 across nodes.",
+        ),
+    ),
+    features=(
+        Feature("cgroups", "share vCPUs by cgroup weight (cpu.weight)"),
+        Feature("preemption", "let a waking task take a vCPU from a running one"),
+        Feature("smt", "prefer cores whose siblings are idle too"),
+    ),
+    stats=(),
+)
+
+MECHANISMS: dict[str, Mechanism] = {guest.name: guest}

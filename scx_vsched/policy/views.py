@@ -1,0 +1,89 @@
+"""What a hook sees: typed, read-only views of a task, a vCPU and the scheduler.
+
+Each field has a type, a unit and a line of documentation; the compiler turns `task.weight` into a
+call of the accessor `task_weight()` that the mechanism's template provides, so a field costs
+nothing unless a hook reads it. In CPython a view is a frozen dataclass with defaults, made by
+tests and simulations: `Task(weight=200)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from scx_vsched.policy.types import INT_TYPES, IntType, s32, u32, u64
+
+__all__ = ["VIEWS", "FieldInfo", "Sched", "Task", "VCpu", "field_info"]
+
+
+def _attr(default: int, doc: str, unit: str = "") -> Any:
+    return dataclasses.field(default=default, metadata={"doc": doc, "unit": unit})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A thread, as the scheduler knows it at the moment of the hook."""
+
+    pid: s32 = _attr(1, "thread id in the initial namespace")
+    tgid: s32 = _attr(1, "process id in the initial namespace")
+    nice: s32 = _attr(0, "nice value, -20 to 19")
+    weight: u32 = _attr(
+        100, "share of the vCPU from nice and cgroup weights; 100 is nice 0 alone", "1/100"
+    )
+    vtime: u64 = _attr(0, "virtual time received so far, weighted", "ns")
+    ran_ns: u64 = _attr(0, "time on a vCPU since the task was last charged", "ns")
+    total_ns: u64 = _attr(0, "time on a vCPU in its whole life", "ns")
+    slice_left_ns: u64 = _attr(0, "what is left of its slice", "ns")
+    allowed_vcpus: u32 = _attr(1, "number of vCPUs that its affinity allows")
+    is_idle_class: bool = _attr(False, "has the policy SCHED_IDLE")
+    is_batch: bool = _attr(False, "has the policy SCHED_BATCH")
+    is_kthread: bool = _attr(False, "is a kernel thread")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VCpu:
+    """A vCPU of this guest."""
+
+    id: u32 = _attr(0, "number of the vCPU in the guest")
+    capacity: u32 = _attr(1024, "share of time really available × speed", "1/1024")
+    queued: u32 = _attr(0, "tasks that wait for this vCPU alone")
+    llc: u32 = _attr(0, "index of its last-level cache")
+    llc_queued: u32 = _attr(0, "tasks that wait for any vCPU of its last-level cache")
+    llc_vcpus: u32 = _attr(1, "online vCPUs that share its last-level cache")
+    node: u32 = _attr(0, "NUMA node")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sched:
+    """The scheduler as a whole, seen from the vCPU or cache that the hook decides about."""
+
+    now_ns: u64 = _attr(0, "monotonic time", "ns")
+    vtime: u64 = _attr(0, "virtual time that the vCPU's cache domain has reached", "ns")
+    vcpus: u32 = _attr(1, "online vCPUs")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldInfo:
+    """A view's field: `type` is an IntType, or None for a boolean."""
+
+    name: str
+    type: IntType | None
+    doc: str
+    unit: str
+
+
+VIEWS: dict[str, type] = {"Task": Task, "VCpu": VCpu, "Sched": Sched}
+
+
+def field_info(view: str) -> dict[str, FieldInfo]:
+    """The fields of the view named `view`, by name, in declaration order."""
+    return {
+        f.name: FieldInfo(
+            f.name,
+            None if f.type == "bool" else INT_TYPES[str(f.type)],
+            f.metadata["doc"],
+            f.metadata["unit"],
+        )
+        for f in dataclasses.fields(VIEWS[view])
+    }
