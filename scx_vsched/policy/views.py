@@ -3,7 +3,7 @@
 Each field has a type, a unit and a line of documentation; the compiler turns `task.weight` into a
 call of the accessor `task_weight()` that the mechanism's template provides, so a field costs
 nothing unless a hook reads it. In CPython a view is a frozen dataclass with defaults, made by
-tests and simulations: `Task(weight=200)`.
+tests and simulations: `Task(weight=2048)`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Task:
     tgid: s32 = _attr(1, "process id in the initial namespace")
     nice: s32 = _attr(0, "nice value, -20 to 19")
     weight: u32 = _attr(
-        100, "share of the vCPU from nice and cgroup weights; 100 is nice 0 alone", "1/100"
+        1024, "share of the vCPU from nice and cgroup weights; 1024 is nice 0 alone", "1/1024"
     )
     vtime: u64 = _attr(0, "virtual time received so far, weighted", "ns")
     ran_ns: u64 = _attr(0, "time on a vCPU since the task was last charged", "ns")
