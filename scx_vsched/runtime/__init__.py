@@ -1,0 +1,1 @@
+"""A scheduler at work: prerequisites, attaching, statistics, and the end."""
