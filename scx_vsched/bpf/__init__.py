@@ -1,1 +1,1 @@
-"""From a policy to a scheduler in the kernel: render, compile, inspect, load."""
+"""From a compiled policy to a loaded scheduler: model, templates, clang, libbpf."""

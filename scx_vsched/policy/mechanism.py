@@ -57,6 +57,7 @@ class Mechanism:
     hooks: tuple[Hook, ...]
     features: tuple[Feature, ...]
     stats: tuple[Stat, ...]
+    ops_flags: tuple[str, ...]  # enumerators of the kernel's scx_ops_flags
 
     def hook(self, name: str) -> Hook | None:
         """The hook called `name`, or None."""
@@ -113,8 +114,8 @@ guest = Mechanism(
             "follows_waker",
             (_TASK, Parameter("waker", "VCpu"), _VCPU),
             "bool",
-            "Whether `task`, woken by a task on `waker` that is about to sleep, runs there next "
-            "instead of on `vcpu`, where it last ran.",
+            "Whether `task`, woken by a task on `waker` that is about to sleep, is placed near "
+            "`waker` instead of near `vcpu`, where it last ran.",
         ),
         Hook(
             "steals",
@@ -129,7 +130,25 @@ guest = Mechanism(
         Feature("preemption", "let a waking task take a vCPU from a running one"),
         Feature("smt", "prefer cores whose siblings are idle too"),
     ),
-    stats=(),
+    stats=(
+        Stat("idle_previous", "woken straight onto the idle vCPU that the search began at"),
+        Stat("idle_llc", "woken straight onto another idle vCPU of the same cache"),
+        Stat("idle_node", "woken straight onto an idle vCPU of another cache of the node"),
+        Stat("idle_any", "woken straight onto an idle vCPU of another node"),
+        Stat("followed_waker", "placed near their waker"),
+        Stat("preempted", "took the vCPU from the task that ran there"),
+        Stat("queued_llc", "queued for any vCPU of a cache"),
+        Stat("queued_vcpu", "queued for the one vCPU that they may run on"),
+        Stat("queued_kthread", "kernel threads of one vCPU, put straight onto it"),
+        Stat("kicked_idle", "idle vCPUs woken for a queued task"),
+        Stat("dispatched_llc", "started from the cache's queue"),
+        Stat("dispatched_vcpu", "started from the vCPU's own queue"),
+        Stat("stolen", "started from another cache's queue"),
+        Stat("kept", "ran on with a new slice, since nobody ahead of them waited"),
+        Stat("hotplug", "vCPUs that came online or went offline"),
+    ),
+    # exiting tasks are scheduled like any other: they can hold locks for long
+    ops_flags=("SCX_OPS_ENQ_EXITING",),
 )
 
 MECHANISMS: dict[str, Mechanism] = {guest.name: guest}

@@ -1,0 +1,88 @@
+"""The renderer's only input, and the description that travels inside each object.
+
+`ObjectMeta` is embedded as JSON in the ELF section `.vsched`, so that a prebuilt object can be
+loaded, tuned and explained where neither the policy's source nor clang exists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from scx_vsched.errors import UserError
+
+__all__ = ["META_FORMAT", "META_SECTION", "ObjectMeta", "StatMeta", "TunableMeta"]
+
+META_SECTION = ".vsched"
+META_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TunableMeta:
+    """A tunable as the loader needs it; it occupies eight bytes of `tunables` in .rodata."""
+
+    name: str
+    type: str  # "u64" or "s64"
+    default: int
+    min: int
+    max: int
+    unit: str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatMeta:
+    """A counter; its index in `ObjectMeta.stats` is its key in the map `stats`."""
+
+    name: str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectMeta:
+    """What an object says of itself."""
+
+    format: int
+    version: str  # of the scx_vsched that built it
+    policy: str
+    policy_doc: str
+    mechanism: str
+    features: tuple[str, ...]  # those built in
+    tunables: tuple[TunableMeta, ...]
+    stats: tuple[StatMeta, ...]
+    ops_flags: tuple[str, ...]  # enumerators of the kernel's scx_ops_flags; unknown ones count as 0
+
+    def to_json(self) -> str:
+        """One line of ASCII JSON, the same for the same contents."""
+        return json.dumps(dataclasses.asdict(self), separators=(",", ":"), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ObjectMeta:
+        """The inverse of `to_json`.
+
+        Raises UserError when `text` is not a description, or one of a newer format.
+        """
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            found = int(raw["format"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError("the object's description is damaged", "build it again") from error
+        if found != META_FORMAT:
+            raise UserError(
+                f"the object's description has format {found}, this version reads {META_FORMAT}",
+                "build the object again with this version of scx_vsched",
+            )
+        try:
+            return cls(
+                **raw
+                | {
+                    "features": tuple(raw["features"]),
+                    "tunables": tuple(TunableMeta(**t) for t in raw["tunables"]),
+                    "stats": tuple(StatMeta(**s) for s in raw["stats"]),
+                    "ops_flags": tuple(raw["ops_flags"]),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise UserError("the object's description is damaged", "build it again") from error

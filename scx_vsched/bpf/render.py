@@ -1,0 +1,143 @@
+"""Renders a policy and its mechanism's template to C.
+
+The templates hold no decisions: they get an `ObjectMeta`, the hooks as C text and the views'
+fields. The output is a function of its input alone, byte for byte.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+
+from scx_vsched.bpf.model import META_FORMAT, ObjectMeta, StatMeta, TunableMeta
+from scx_vsched.errors import UserError
+from scx_vsched.policy.emit_c import emit_c
+from scx_vsched.policy.views import VIEWS, field_info
+from scx_vsched.version import VERSION
+
+if TYPE_CHECKING:
+    from scx_vsched.policy.program import PolicyProgram
+
+__all__ = ["describe", "include_dir", "render", "reserved_identifiers"]
+
+_META_LINE = 88  # characters of the description in each C string
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    name: str
+    c_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    c_name: str
+    fields: tuple[_Field, ...]
+
+
+def _templates() -> Path:
+    return Path(str(resources.files("scx_vsched.templates")))
+
+
+def include_dir() -> Path:
+    """The directory of the C headers that generated code includes."""
+    return _templates() / "include"
+
+
+@functools.cache
+def reserved_identifiers() -> frozenset[str]:
+    """Every identifier that occurs in a template or header: none may come from a policy."""
+    files = [*_templates().rglob("*.j2"), *include_dir().glob("*.h")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    return frozenset(re.findall(r"[A-Za-z_]\w*", text))
+
+
+def describe(program: PolicyProgram, without: Collection[str] = ()) -> ObjectMeta:
+    """The description of an object made from `program` less the features in `without`.
+
+    Raises UserError when `without` names a feature that the mechanism does not have.
+    """
+    mechanism = program.mechanism
+    known = [feature.name for feature in mechanism.features]
+    for name in without:
+        if name not in known:
+            raise UserError(
+                f"the mechanism {mechanism.name} has no feature {name!r}",
+                f"its features are {', '.join(known)}",
+            )
+    return ObjectMeta(
+        format=META_FORMAT,
+        version=VERSION,
+        policy=program.name,
+        policy_doc=program.doc,
+        mechanism=mechanism.name,
+        features=tuple(name for name in known if name not in without),
+        tunables=tuple(
+            TunableMeta(t.name, t.type, t.default, t.min, t.max, t.unit, t.doc)
+            for t in program.tunables
+        ),
+        stats=tuple(StatMeta(stat.name, stat.doc) for stat in mechanism.stats),
+        ops_flags=mechanism.ops_flags,
+    )
+
+
+def _views() -> tuple[_View, ...]:
+    return tuple(
+        _View(
+            view.lower(),
+            tuple(
+                _Field(field.name, field.type.name if field.type else "bool")
+                for field in field_info(view).values()
+            ),
+        )
+        for view in VIEWS
+    )
+
+
+def _c_int(value: int, type_name: str) -> str:
+    if type_name == "u64":
+        return f"{value}ULL"
+    # the literal 2**63 does not fit a signed type, so its negation cannot be written directly
+    return f"({value + 1}LL - 1)" if value == -(1 << 63) else f"{value}LL"
+
+
+def _c_string_lines(text: str) -> list[str]:
+    chunks = (text[i : i + _META_LINE] for i in range(0, len(text), _META_LINE))
+    return [chunk.replace("\\", "\\\\").replace('"', '\\"') for chunk in chunks]
+
+
+def _comment(text: str) -> str:
+    """`text` as it may stand inside a C comment: one line of printable ASCII that cannot end it."""
+    line = text.strip().partition("\n")[0]
+    line = "".join(c if " " <= c <= "~" else "?" for c in line)
+    return line.replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")
+
+
+def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
+    """C source of the scheduler that `program` describes, less the features in `without`."""
+    meta = describe(program, without)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_templates()),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - the output is C
+    )
+    environment.filters["c_int"] = _c_int
+    return environment.get_template(program.mechanism.template).render(
+        meta=meta,
+        meta_lines=_c_string_lines(meta.to_json()),
+        banner=_comment(program.doc) or "a scheduler policy",
+        source_name=_comment(Path(program.filename).name),
+        ops_name=f"vsched_{program.name.lower()}"[:100],
+        views=_views(),
+        hooks=emit_c(program, reserved_identifiers()),
+    )

@@ -1,0 +1,73 @@
+"""The default policy: weighted fairness in virtual time, caches first."""
+
+from scx_vsched.policy import Policy, Sched, Task, VCpu, guest, tunable, u32, u64
+
+NICE_0_WEIGHT = 1024
+FULL_CAPACITY = 1024
+SAME_NODE = 2
+ANYWHERE = 3
+
+
+class Core(Policy):
+    """A fair general-purpose scheduler, before any trick about vCPUs.
+
+    Each task pays virtual time for what it runs, inversely to its weight and in proportion to the
+    vCPU's capacity; the task that has paid least runs next. A hook that another policy leaves out
+    is taken from here.
+    """
+
+    mechanism = guest
+
+    slice_us = tunable(4000, unit="us", min=100, max=100_000, doc="longest run before others")
+    slice_min_us = tunable(
+        1000, unit="us", min=100, max=100_000, doc="shortest slice, when many tasks wait"
+    )
+    preempt_lag_us = tunable(
+        2000, unit="us", min=0, max=1_000_000, doc="a waking task this far behind preempts"
+    )
+    steal_node_min = tunable(
+        2, unit="tasks", min=1, max=1024, doc="waiting tasks needed to steal across NUMA nodes"
+    )
+
+    def slice_ns(self, task: Task, vcpu: VCpu, sched: Sched) -> u64:
+        """The longest slice shared by those that wait, but never less than the minimum."""
+        rounds = vcpu.queued + vcpu.llc_queued // max(vcpu.llc_vcpus, 1) + 1
+        return max(self.slice_us // rounds, min(self.slice_min_us, self.slice_us)) * 1000
+
+    def charge_ns(self, task: Task, vcpu: VCpu) -> u64:
+        """What ran, as if on a vCPU of full capacity, divided by the weight."""
+        worth = task.ran_ns * vcpu.capacity // FULL_CAPACITY
+        return worth * NICE_0_WEIGHT // max(task.weight, 1)
+
+    def wakeup_vtime(self, task: Task, sched: Sched) -> u64:
+        """A sleeper keeps its lag, up to one slice."""
+        earliest = sched.vtime - self.slice_us * 1000
+        return earliest if self.is_before(task.vtime, earliest) else task.vtime
+
+    def queue_key(self, task: Task, vcpu: VCpu, sched: Sched) -> u64:
+        """The one that has received least goes first."""
+        return task.vtime
+
+    def preempts(self, task: Task, running: Task, vcpu: VCpu) -> bool:
+        """Idle-class tasks give way at once, others to a task that lags far behind."""
+        if task.is_idle_class or task.is_batch:
+            return False
+        if running.is_idle_class:
+            return True
+        return self.is_before(task.vtime + self.preempt_lag_us * 1000, running.vtime)
+
+    def idle_scope(self, task: Task, vcpu: VCpu) -> u32:
+        """Any idle vCPU is better than waiting."""
+        return ANYWHERE
+
+    def follows_waker(self, task: Task, waker: VCpu, vcpu: VCpu) -> bool:
+        """To the waker's cache, where the data are, unless more tasks wait there."""
+        return waker.llc != vcpu.llc and waker.llc_queued <= vcpu.llc_queued
+
+    def steals(self, vcpu: VCpu, victim: VCpu, distance: u32) -> bool:
+        """Within the node always; across nodes when waiting there would take long."""
+        return distance <= SAME_NODE or victim.llc_queued >= self.steal_node_min
+
+    def is_before(self, a: u64, b: u64) -> bool:
+        """Whether virtual time `a` precedes `b`; virtual times wrap around."""
+        return a != b and b - a < 1 << 63
