@@ -25,7 +25,7 @@ from scx_vsched.vm.paths import cache_dir
 from scx_vsched.vm.qemu import find_qemu, require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from scx_vsched.vm.kernels import Kernel
 
@@ -86,10 +86,15 @@ def run_job(
     force_accelerator: str | None = None,
     timeout_s: float = 300.0,
     boot_s: float = _BOOT_S,
+    files: Mapping[str, Path] | None = None,
     on_event: Callable[[dict[str, Any]], None] | None = None,
+    on_poll: Callable[[Path], None] | None = None,
     attempts: int = 2,
 ) -> Outcome:
-    """Run `job` in a VM on `kernel`; `on_event` gets each event as it arrives.
+    """Run `job` in a VM on `kernel`.
+
+    `files` are copied into the job's directory under their names. `on_event` gets each event as it
+    arrives; `on_poll` gets the job's directory some times a second and once more at the end.
 
     `timeout_s` bounds the whole, `boot_s` the time until the job's first sign of life. A lost VM
     is tried again up to `attempts` times in all; a time-out is not.
@@ -107,9 +112,20 @@ def run_job(
     while True:
         directory = _job_directory(kernel.release)
         (directory / "job.json").write_text(job.to_json())
-        run = _Run(kernel, shape, chosen, directory, timeout_s, boot_s)
+        for name, path in (files or {}).items():
+            shutil.copyfile(path, directory / name)
+        run = _Run(
+            kernel=kernel,
+            shape=shape,
+            accelerator=chosen,
+            directory=directory,
+            timeout_s=timeout_s,
+            boot_s=boot_s,
+            on_event=on_event or (lambda _: None),
+            on_poll=on_poll or (lambda _: None),
+        )
         try:
-            return replace(run.follow(on_event or (lambda _: None)), lost=lost)
+            return replace(run.follow(), lost=lost)
         except VmLost as error:
             lost += 1
             if lost >= attempts:
@@ -136,21 +152,25 @@ class _Run:
 
     def __init__(
         self,
+        *,
         kernel: Kernel,
         shape: Shape,
         accelerator: accel.Accelerator,
         directory: Path,
         timeout_s: float,
         boot_s: float,
+        on_event: Callable[[dict[str, Any]], None],
+        on_poll: Callable[[Path], None],
     ) -> None:
         self.kernel, self.shape, self.accelerator = kernel, shape, accelerator
         self.directory, self.timeout_s, self.boot_s = directory, timeout_s, boot_s
+        self._on_event, self._on_poll = on_event, on_poll
         self.log = directory / "console.log"
         self._facts: dict[str, Any] | None = None
         self._steps: list[StepResult] = []
         self._final: str | None = None
 
-    def follow(self, on_event: Callable[[dict[str, Any]], None]) -> Outcome:
+    def follow(self) -> Outcome:
         """Boot, pass events on until the end, and power off."""
         started = time.monotonic()
         argv = virtme_argv(self.kernel, self.shape, self.accelerator.name, self.directory)
@@ -158,9 +178,11 @@ class _Run:
             tuned = False
             for event in self._events(process, started):
                 tuned = tuned or tune(process.pid, self.shape.pin)
+                self._on_poll(self.directory)
                 if event is not None:
                     self._take(event)
-                    on_event(event)
+                    self._on_event(event)
+            self._on_poll(self.directory)
             if self._final is None:
                 raise self._lost()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -195,8 +217,8 @@ class _Run:
                         yield event
                 if ended and not lines:
                     return
+                self._check_time(time.monotonic() - started)
                 if not lines:
-                    self._check_time(time.monotonic() - started)
                     yield None
                     time.sleep(_POLL_S)
 

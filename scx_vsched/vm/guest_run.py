@@ -24,9 +24,10 @@ def run_command(
 
     A command that a signal ends has 128 + the signal's number, one that cannot start 127 or 126.
     """
-    with (guest.directory / "stdout").open("ab") as out, (guest.directory / "stderr").open(
-        "ab"
-    ) as err:
+    with (
+        (guest.directory / "stdout").open("ab") as out,
+        (guest.directory / "stderr").open("ab") as err,
+    ):
         try:
             code = subprocess.run(
                 list(argv),
@@ -49,6 +50,7 @@ def run_command(
 def run_under_scheduler(
     guest: Guest,
     argv: Sequence[str],
+    *,
     object_path: str,
     tunables: Mapping[str, int],
     cwd: str = "/",

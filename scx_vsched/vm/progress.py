@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["step"]
+__all__ = ["lines", "step"]
 
 
 @contextlib.contextmanager
@@ -36,3 +36,10 @@ def step(title: str, quiet: bool = False) -> Iterator[Callable[[str], None]]:
         return
     print(f"{title} …", file=sys.stderr, flush=True)
     yield lambda text: print(f"  [{seconds():>6}] {text}", file=sys.stderr, flush=True)
+
+
+def lines(quiet: bool = False) -> Callable[[str], None]:
+    """A function that prints lines to standard error, beside a command's own output."""
+    if quiet:
+        return lambda _: None
+    return lambda text: print(f"scx_vsched: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,187 @@
+"""`scx_vsched vm`: kernels, and virtual machines that run on them."""
+
+# ruff: noqa: PLC0415 - commands import what they use, so that --help stays quick
+# ruff: noqa: PLR0917 - parameters are options
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from scx_vsched.vm.kernels import Kernel
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Verify, run and measure schedulers in virtual machines on any supported kernel.",
+)
+
+_Kernel = Annotated[
+    str,
+    typer.Option(
+        "--kernel",
+        "-k",
+        metavar="KERNEL",
+        help="Series (6.18), release, path of an image, newest, oldest or running.",
+    ),
+]
+_Cpus = Annotated[
+    str,
+    typer.Option("--cpus", help="vCPUs: a number, or QEMU's -smp (8,sockets=2,cores=2,threads=2)."),
+]
+_Memory = Annotated[str, typer.Option("--memory", help="The guest's memory.")]
+_Accel = Annotated[
+    str | None,
+    typer.Option(
+        "--accel", metavar="kvm|tcg", help="Force an accelerator; otherwise decided by trial."
+    ),
+]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+@app.command("kernels")
+def kernels_command(
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Fetch the series named as arguments from Debian.")
+    ] = False,
+    series: Annotated[
+        list[str] | None, typer.Argument(metavar="[SERIES]...", help="Series to fetch: 6.18 7.3")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="With --fetch: every series that Debian has.")
+    ] = False,
+    directory: Annotated[
+        list[Path] | None, typer.Option("--dir", help="Also look in this directory (repeatable).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: _Quiet = False,
+) -> None:
+    """List the kernels that a VM can boot; --fetch gets more."""
+    from scx_vsched.errors import UserError
+    from scx_vsched.vm import kernels
+    from scx_vsched.vm.progress import step
+
+    if fetch:
+        from scx_vsched.vm.fetch import fetch as fetch_series
+
+        wanted = kernels.SERIES[1:] if every else tuple(series or ())
+        if not wanted:
+            raise UserError("--fetch needs series to fetch", "for example: --fetch 6.18 7.3")
+        for name in wanted:
+            with step(f"Fetching Linux {name}", quiet) as say:
+                fetch_series(name, say)
+    elif series or every:
+        raise UserError("series are named to fetch them", "for example: --fetch 6.18 7.3")
+    found = kernels.find_kernels(directory or ())
+    if as_json:
+        print(json.dumps([_plain(kernel) for kernel in found], indent=2))
+    else:
+        _print_kernels(found)
+
+
+def _plain(kernel: Kernel) -> dict[str, object]:
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in asdict(kernel).items()
+    }
+
+
+def _print_kernels(found: list[Kernel]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    words = {True: "yes", False: "no", None: "not known"}
+    table = Table("series", "release", "sched_ext", "modules", "source", box=None)
+    for kernel in found:
+        modules = "in its directory" if kernel.modules_dir else "none"
+        table.add_row(
+            kernel.series, kernel.release, words[kernel.has_sched_ext], modules, kernel.source
+        )
+    Console().print(table if found else "no kernels found; fetch one: vm kernels --fetch 7.3")
+
+
+@app.command(
+    "run", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True}
+)
+def run_command(
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...")],
+    kernel: _Kernel = "newest",
+    policy: Annotated[
+        str | None, typer.Option("--policy", "-p", help="Policy by name, or a policy file.")
+    ] = None,
+    object_path: Annotated[
+        Path | None, typer.Option("--object", help="An object built before, instead of a policy.")
+    ] = None,
+    no_scheduler: Annotated[
+        bool, typer.Option("--no-scheduler", help="Run under the kernel's own scheduler.")
+    ] = False,
+    tunables: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a tunable.")
+    ] = None,
+    cpus: _Cpus = "2",
+    memory: _Memory = "2G",
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SEC", min=1, help="Stop the VM after this long.")
+    ] = 600,
+    accel: _Accel = None,
+    quiet: _Quiet = False,
+) -> None:
+    """Run a command in a VM under the scheduler; exits with the command's exit code.
+
+    The guest sees this machine's file system, read-only. Statistics follow on standard error.
+    """
+    from scx_vsched.errors import UserError
+    from scx_vsched.vm.kernels import find_kernels, select
+    from scx_vsched.vm.machine import Shape
+    from scx_vsched.vm.progress import lines
+    from scx_vsched.vm.run import run_in_vm
+
+    if no_scheduler and (policy or object_path or tunables):
+        raise UserError("--no-scheduler contradicts --policy, --object and --set")
+    if policy and object_path:
+        raise UserError("give --policy or --object, not both")
+    result = run_in_vm(
+        select(find_kernels(), kernel),
+        command,
+        policy=None if no_scheduler else policy or (None if object_path else "core"),
+        object_path=object_path,
+        tunables=parse_settings(tunables or ()),
+        shape=Shape(cpus=cpus, memory=memory),
+        accelerator=accel,
+        timeout_s=timeout,
+        say=lines(quiet),
+    )
+    note = lines(quiet)
+    if result.stats is not None:
+        note(f"statistics ({result.outcome.where}):")
+        for name, value in result.stats.items():
+            note(f"  {name:<24} {value:>14,}")
+    if result.exit_info is not None:
+        print(f"the scheduler left: {result.exit_info['summary']}", file=sys.stderr)
+        if result.exit_info["dump"]:
+            print(result.exit_info["dump"], file=sys.stderr)
+        raise typer.Exit(result.exit_code or 1)
+    raise typer.Exit(result.exit_code)
+
+
+def parse_settings(settings: list[str] | tuple[str, ...]) -> dict[str, int]:
+    """Tunables given as NAME=VALUE; raises UserError for anything else."""
+    from scx_vsched.errors import UserError
+
+    values = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        try:
+            values[name] = int(value, 0)
+        except ValueError:
+            raise UserError(
+                f"--set {setting}: not NAME=INTEGER", "for example: --set slice_us=3000"
+            ) from None
+    return values
