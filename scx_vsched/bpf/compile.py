@@ -23,7 +23,7 @@ _FLAGS = (
     "-target",
     "bpf",
     "-mcpu=v3",  # the newest instruction set that every supported kernel and clang has
-    "-std=gnu2x",
+    "-std=gnu11",
     "-O2",
     "-g",
     "-fwrapv",  # the policy language wraps

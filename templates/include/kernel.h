@@ -22,8 +22,14 @@ typedef _Bool bool;
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
-struct cpumask;
-struct bpf_cpumask;
+/* libbpf tells a declared from a defined struct when it compares a kfunc's arguments. */
+struct cpumask {
+	unsigned long bits[1];
+};
+
+struct bpf_cpumask {
+	struct cpumask cpumask;
+};
 
 struct kernfs_node {
 	u64 id;

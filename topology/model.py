@@ -1,0 +1,87 @@
+"""The topology as the scheduler gets it: typed, validated, immutable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scx_vsched.errors import UserError
+
+__all__ = [
+    "MAX_LLCS",
+    "MAX_NEAR",
+    "MAX_NODES",
+    "MAX_VCPUS",
+    "OTHER_NODE",
+    "SAME_NODE",
+    "Llc",
+    "Topology",
+    "VCpuPlace",
+]
+
+# Sizes of the tables in templates/guest/maps.h.j2.
+MAX_VCPUS = 4096
+MAX_LLCS = 1024
+MAX_NODES = 1024
+MAX_NEAR = 64
+
+FULL_CAPACITY = 1024
+
+# Distances between caches, as the hook `steals` documents them.
+SAME_NODE = 2
+OTHER_NODE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class VCpuPlace:
+    """One possible vCPU; `llc`, `node` and `core` are indices that count from 0 without gaps."""
+
+    id: int
+    llc: int
+    node: int
+    core: int
+    capacity: int = FULL_CAPACITY  # 0 to 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Llc:
+    """A last-level cache; `near` lists the others as (index, distance), nearest first.
+
+    The distance is SAME_NODE or OTHER_NODE.
+    """
+
+    index: int
+    node: int
+    near: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """All possible vCPUs by number, and the caches by index."""
+
+    vcpus: tuple[VCpuPlace, ...]
+    llcs: tuple[Llc, ...]
+    nr_nodes: int
+    smt: bool  # some core has more than one vCPU
+
+    def __post_init__(self) -> None:
+        """Raises UserError, with the reason, for a topology that the scheduler cannot use."""
+        if not self.vcpus:
+            raise UserError("the topology has no vCPU")
+        if [vcpu.id for vcpu in self.vcpus] != list(range(len(self.vcpus))):
+            raise UserError("the topology's vCPUs are not numbered from 0 without gaps")
+        if [llc.index for llc in self.llcs] != list(range(len(self.llcs))):
+            raise UserError("the topology's caches are not numbered from 0 without gaps")
+        for what, number, limit in (
+            ("vCPUs", len(self.vcpus), MAX_VCPUS),
+            ("last-level caches", len(self.llcs), MAX_LLCS),
+            ("NUMA nodes", self.nr_nodes, MAX_NODES),
+        ):
+            if number > limit:
+                raise UserError(f"the topology has {number} {what}, more than {limit}")
+        for vcpu in self.vcpus:
+            if not 0 <= vcpu.llc < len(self.llcs):
+                raise UserError(f"vCPU {vcpu.id} has the unknown cache {vcpu.llc}")
+            if vcpu.node != self.llcs[vcpu.llc].node or not 0 <= vcpu.node < self.nr_nodes:
+                raise UserError(f"vCPU {vcpu.id} and its cache are on different NUMA nodes")
+            if not 0 <= vcpu.capacity <= FULL_CAPACITY:
+                raise UserError(f"vCPU {vcpu.id} has the capacity {vcpu.capacity}, not 0 to 1024")
