@@ -22,7 +22,14 @@ from scx_vsched.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["PrivateApt", "Source", "choose_source", "distribution", "machine_source"]
+__all__ = [
+    "PrivateApt",
+    "Source",
+    "choose_sources",
+    "distribution",
+    "machine_distribution",
+    "machine_sources",
+]
 
 # Debian's keys as the debian-archive-keyring package installs them; images without the package
 # trust the same keys through /etc/apt/trusted.gpg.d, which a private state shares.
@@ -44,61 +51,67 @@ def distribution(os_release: str) -> tuple[str, str]:
     return fields.get("ID", ""), fields.get("VERSION_CODENAME", "")
 
 
-def choose_source(targets: str, codename: str) -> Source | None:
-    """The archive's main component among `targets`, lines of "URI suite component".
+def machine_distribution() -> tuple[str, str]:
+    """ID and code name of this machine's distribution, empty where they are not told."""
+    try:
+        return distribution(Path("/etc/os-release").read_text())
+    except OSError:
+        return "", ""
 
-    The suite with the release's own name is taken, never its updates or security parts, which
-    have other addresses on many mirrors.
+
+def choose_sources(targets: str, codename: str) -> tuple[Source, ...]:
+    """The release's main components among `targets`, lines of "URI suite component".
+
+    The suite with the release's own name comes first, then its updates and security suites, which
+    have other addresses on many mirrors. Sources of others (third parties) are left out.
     """
+    found = []
     for line in targets.splitlines():
         fields = line.split()
-        if len(fields) == 3 and fields[1] in (codename, "stable") and fields[2] == "main":
-            return Source(*fields)
-    return None
+        if len(fields) == 3 and fields[2] == "main" and fields[1].split("-")[0] == codename:
+            found.append(Source(*fields))
+    return tuple(sorted(dict.fromkeys(found), key=lambda source: source.suite))
 
 
-def machine_source() -> Source:
-    """Where the machine's own apt gets Debian's main component from.
+def machine_sources() -> tuple[Source, ...]:
+    """Where the machine's own apt gets Debian's main component from; the release itself first.
 
     Raises:
         UserError: this is not Debian, or apt is absent or has no such source.
     """
-    try:
-        ident, codename = distribution(Path("/etc/os-release").read_text())
-    except OSError:
-        ident, codename = "", ""
+    ident, codename = machine_distribution()
     if ident != "debian" or shutil.which("apt-get") is None:
         raise UserError(
             "packages are fetched with Debian's apt, and this is not a Debian system",
             "use a Debian machine, or give a kernel image of your own (vm kernels --dir DIR)",
         )
+    template = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
     targets = subprocess.run(
-        [
-            "apt-get",
-            "indextargets",
-            "--format",
-            "$(REPO_URI) $(RELEASE) $(COMPONENT)",
-            "Created-By: Packages",
-        ],
+        ["apt-get", "indextargets", "--format", template, "Created-By: Packages"],
         capture_output=True,
         text=True,
         check=False,
     ).stdout
-    source = choose_source(targets, codename)
-    if source is None:
+    sources = choose_sources(targets, codename)
+    if not sources or sources[0].suite != codename:
         raise UserError(
             f"apt has no source for the main component of Debian {codename}",
             "add one to /etc/apt/sources.list; its mirror is used for the other suites too",
         )
-    return source
+    return sources
 
 
 class PrivateApt:
-    """apt with `suites` of the machine's own mirror, its state kept under `root`."""
+    """apt with sources of its own, its state kept under `root`.
 
-    def __init__(self, root: Path, suites: Sequence[str]) -> None:
+    `suites` are taken from the mirror that the machine uses; with `machine` its own Debian sources
+    are there too, as they must be to install something beside what is installed.
+    """
+
+    def __init__(self, root: Path, suites: Sequence[str], machine: bool = False) -> None:
         self._root = root
         self._suites = tuple(suites)
+        self._machine = machine
 
     def options(self) -> list[str]:
         """Options that make any apt command use this state alone."""
@@ -164,9 +177,13 @@ class PrivateApt:
         return sorted(set(into.glob("*.deb")) - before)
 
     def _sources_text(self) -> str:
-        source = machine_source()
+        known = machine_sources()
+        extra = [Source(known[0].uri, suite, "main") for suite in self._suites]
         signed = f" [signed-by={_KEYRING}]" if _KEYRING.exists() else ""
-        return "".join(f"deb{signed} {source.uri} {suite} main\n" for suite in self._suites)
+        return "".join(
+            f"deb{signed} {source.uri} {source.suite} {source.component}\n"
+            for source in (*(known if self._machine else ()), *extra)
+        )
 
     def _run(self, argv: list[str], what: str, cwd: Path | None = None) -> str:
         done = subprocess.run(
