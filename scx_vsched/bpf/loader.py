@@ -1,0 +1,361 @@
+"""Loads a built scheduler into the kernel, attaches it, reads its counters and why it ended.
+
+The kernel holds an attached scheduler only as long as this process holds its link: nothing is
+pinned, so the kernel's own scheduler is back after any end of the process, a kill -9 included.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import struct
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from scx_vsched.bpf.btf import Btf
+from scx_vsched.bpf.elf import ObjectError, meta_text, read_object
+from scx_vsched.bpf.exit_info import ExitInfo, decode_exit
+from scx_vsched.bpf.kernel import SCHED_EXT, attached_scheduler, kernel_btf, sched_ext_state
+from scx_vsched.bpf.libbpf import BpfError
+from scx_vsched.bpf.model import ObjectMeta
+from scx_vsched.bpf.object import Object
+from scx_vsched.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from scx_vsched.bpf.object import Link, Map
+
+__all__ = [
+    "DEFAULT_EXIT_DUMP_LEN",
+    "AttachError",
+    "Attached",
+    "LoadError",
+    "ProgramStats",
+    "SchedulerObject",
+    "parse_verifier_stats",
+    "read_meta",
+]
+
+OPS_MAP = "vsched_ops"
+DEFAULT_EXIT_DUMP_LEN = 32768  # what the kernel takes for 0 (SCX_EXIT_DUMP_DFL_LEN)
+MAX_EXIT_DUMP_LEN = 16 << 20
+MAX_TIMEOUT_MS = 30_000  # SCX_WATCHDOG_MAX_TIMEOUT
+
+_STATS_LEVEL = 4  # BPF_LOG_STATS
+_STATS_LOG = 4096
+_LOG_TAIL = 12  # lines of the verifier's log in an error
+_SETTLE_S = 10.0  # attaching and detaching wait for RCU grace periods, slow in an emulated guest
+_POLL_S = 0.02
+
+
+class LoadError(UserError):
+    """The kernel refused the object; `program` names the program where one did not verify."""
+
+    def __init__(self, message: str, hint: str, log: tuple[str, ...], program: str = "") -> None:
+        super().__init__(message, hint)
+        self.log = log
+        self.program = program
+
+
+class AttachError(UserError):
+    """The scheduler was loaded but could not take over; `info` says why where the kernel did."""
+
+    def __init__(self, message: str, hint: str = "", info: ExitInfo | None = None) -> None:
+        super().__init__(message, hint)
+        self.info = info
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramStats:
+    """What verifying a program cost: instructions and states processed, time in microseconds."""
+
+    name: str
+    insns: int
+    states: int
+    peak_states: int
+    time_us: int
+
+
+def parse_verifier_stats(name: str, log: str) -> ProgramStats:
+    """The numbers that the verifier writes at log level 4; one that is missing is 0."""
+
+    def number(pattern: str) -> int:
+        found = re.search(pattern, log)
+        return int(found[1]) if found else 0
+
+    return ProgramStats(
+        name,
+        number(r"processed (\d+) insns"),
+        number(r"total_states (\d+)"),
+        number(r"peak_states (\d+)"),
+        number(r"verification time (\d+) usec"),
+    )
+
+
+def read_meta(data: bytes, path: Path) -> ObjectMeta:
+    """What the object in `data` says of itself; raises ObjectError, naming `path`."""
+    text = meta_text(data, path)
+    try:
+        return ObjectMeta.from_json(text)
+    except UserError as error:
+        raise ObjectError(f"{path}: {error.message}", error.hint) from None
+
+
+class SchedulerObject:
+    """A built scheduler on its way into the kernel; closed on exit from its context."""
+
+    def __init__(self, path: Path, data: bytes, *, debug: bool = False) -> None:
+        """Take the object in `data`; `open` reads it from a file."""
+        self.path = path
+        self.meta = read_meta(data, path)
+        self._data = data
+        self._debug = debug
+        self._constants: dict[int, bytes] = {}  # offset in .rodata: value
+        self._ops: dict[int, bytes] = {}  # offset in the operations table: value
+        self._dump_len = DEFAULT_EXIT_DUMP_LEN
+        self.programs: tuple[ProgramStats, ...] = ()
+        self._object = self._open()
+        try:
+            self._btf = Btf(self._object.raw_btf())
+            self._rodata = self._btf.section(".rodata")
+            self._ops_type = self._btf.types[self._object.map(OPS_MAP).value_type_id]
+            self.set_ops(exit_dump_len=DEFAULT_EXIT_DUMP_LEN)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def open(cls, path: Path, *, debug: bool = False) -> Self:
+        """Read and check the object in `path`; raises ObjectError. `debug` keeps libbpf's chat."""
+        return cls(path, read_object(path), debug=debug)
+
+    def _open(self) -> Object:
+        try:
+            return Object(self._data, self.path.name.partition(".")[0], debug=self._debug)
+        except BpfError as error:
+            detail = f" ({error.log[-1]})" if error.log else ""
+            raise ObjectError(f"{self.path}: {error.message}{detail}", "build it again") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give all of it back to the kernel; a second call does nothing."""
+        self._object.close()
+
+    @property
+    def log(self) -> tuple[str, ...]:
+        """What libbpf printed."""
+        return self._object.log.lines
+
+    def map(self, name: str) -> Map:
+        """The map called `name`; raises BpfError without one."""
+        return self._object.map(name)
+
+    def set_tunables(self, values: Mapping[str, int]) -> None:
+        """Before load: values of tunables by name; raises UserError naming bounds and unit."""
+        slots = {tunable.name: (i, tunable) for i, tunable in enumerate(self.meta.tunables)}
+        for name, value in values.items():
+            if name not in slots:
+                known = ", ".join(slots) or "none"
+                raise UserError(
+                    f"policy {self.meta.policy} has no tunable {name}", f"it has: {known}"
+                )
+            index, tunable = slots[name]
+            if not tunable.min <= value <= tunable.max:
+                unit = f" {tunable.unit}" if tunable.unit else ""
+                raise UserError(
+                    f"tunable {name} = {value}{unit} is out of range: "
+                    f"{tunable.min} to {tunable.max}{unit}",
+                    tunable.doc,
+                )
+            raw = struct.pack("=q" if tunable.type == "s64" else "=Q", value)
+            self._constants[self._rodata["tunables"].offset + 8 * index] = raw
+
+    def set_constant(self, name: str, value: int) -> None:
+        """Before load: the value of a `const volatile` integer; KeyError where there is none."""
+        variable = self._rodata[name]
+        size = self._btf.size(variable.type)
+        self._constants[variable.offset] = value.to_bytes(size, sys.byteorder, signed=value < 0)
+
+    def set_ops(self, *, timeout_ms: int | None = None, exit_dump_len: int | None = None) -> None:
+        """Before load: the watchdog's time-out (None: the kernel's) and the debug dump's bytes."""
+        if timeout_ms is not None:
+            if not 1 <= timeout_ms <= MAX_TIMEOUT_MS:
+                raise UserError(
+                    f"time-out of {timeout_ms} ms is out of range: 1 to {MAX_TIMEOUT_MS} ms"
+                )
+            self._set_member("timeout_ms", timeout_ms)
+        if exit_dump_len is not None:
+            if not 0 <= exit_dump_len <= MAX_EXIT_DUMP_LEN:
+                raise UserError(
+                    f"exit dump of {exit_dump_len} bytes is out of range: "
+                    f"0 (default) to {MAX_EXIT_DUMP_LEN} bytes"
+                )
+            self._dump_len = exit_dump_len or DEFAULT_EXIT_DUMP_LEN
+            self._set_member("exit_dump_len", self._dump_len)
+            self.set_constant("exit_dump_len", self._dump_len)
+
+    def _set_member(self, name: str, value: int) -> None:
+        member = next(m for m in self._ops_type.members if m.name == name)
+        size = self._btf.size(member.type)
+        self._ops[member.offset] = value.to_bytes(size, sys.byteorder)
+
+    def _configure(self) -> None:
+        """Write the settings into the open object."""
+        flags = kernel_btf().enum("scx_ops_flags")
+        value = 0
+        for flag in self.meta.ops_flags:
+            value |= flags.get(flag, 0)  # a flag that the kernel does not know stays off
+        self._set_member("flags", value)
+        self.map("exit_dump").set_value_size(self._dump_len)
+        for name, settings in ((self._rodata_map(), self._constants), (OPS_MAP, self._ops)):
+            initial = self.map(name).initial_value()
+            for offset, raw in settings.items():
+                initial[offset : offset + len(raw)] = raw
+
+    def _rodata_map(self) -> str:
+        return next(name for name in self._object.maps if name.endswith(".rodata"))
+
+    def load(self, *, verifier_stats: bool = False) -> None:
+        """Create the maps and have the programs verified; raises LoadError.
+
+        With `verifier_stats`, `programs` holds what each program cost the verifier.
+        """
+        self._configure()
+        if verifier_stats:
+            for program in self._object.programs.values():
+                program.keep_log(_STATS_LEVEL, _STATS_LOG)
+        try:
+            self._object.load()
+        except BpfError as error:
+            if verifier_stats:
+                # At this log level the verifier names no source lines: refuse once more, in words.
+                self._object.close()
+                self._object = self._open()
+                self.load()
+            raise _load_error(self.path, error) from None
+        if verifier_stats:
+            self.programs = tuple(
+                parse_verifier_stats(name, program.log)
+                for name, program in sorted(self._object.programs.items())
+            )
+
+    def attach(self) -> Attached:
+        """Let the scheduler take over; raises AttachError where it does not."""
+        if other := attached_scheduler():
+            raise _occupied(other)
+        try:
+            link = self._object.attach(OPS_MAP)
+        except BpfError as error:
+            if error.errno == errno.EBUSY:
+                raise _occupied(attached_scheduler() or "(gone meanwhile)") from None
+            raise AttachError(
+                f"the kernel refused {self.meta.policy}: {error.message}",
+                "its log (dmesg) may say why",
+            ) from None
+        attached = Attached(self, link)
+        try:
+            attached.wait_enabled()
+        except BaseException:
+            attached.detach()
+            raise
+        return attached
+
+
+class Attached:
+    """A scheduler at work; it is detached on exit from its context."""
+
+    def __init__(self, obj: SchedulerObject, link: Link) -> None:
+        self._obj = obj
+        self._link = link
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+    def wait_enabled(self) -> None:
+        """Wait until it has taken over; raises AttachError where it ended instead.
+
+        A scheduler that fails late in being enabled is reported by the kernel as attached and
+        ended at once (scx_ops_enable in kernel/sched/ext.c), so the result alone says nothing.
+        """
+        deadline = time.monotonic() + _SETTLE_S
+        while (state := sched_ext_state()) != "enabled":
+            if info := self.exit_info():
+                raise AttachError(
+                    f"the kernel ended {self._obj.meta.policy} at once: {info.summary()}", "", info
+                )
+            if time.monotonic() > deadline:
+                raise AttachError(
+                    f"the scheduler was attached, but sched_ext is {state}",
+                    f"see {SCHED_EXT} and the kernel's log (dmesg)",
+                )
+            time.sleep(_POLL_S)
+
+    def stats(self) -> dict[str, int]:
+        """The counters since the start, summed over all vCPUs."""
+        counters = self._obj.map("stats")
+        return {
+            stat.name: sum(
+                int.from_bytes(raw, sys.byteorder) for raw in counters.read_percpu(index)
+            )
+            for index, stat in enumerate(self._obj.meta.stats)
+        }
+
+    def exit_info(self) -> ExitInfo | None:
+        """Why the scheduler ended, or None while it is at work."""
+        raw = self._obj.map("exit_info").read(0)
+        if not any(raw[:4]):
+            return None
+        return decode_exit(raw, self._obj.map("exit_dump").read(0))
+
+    def detach(self) -> None:
+        """Give the kernel's own scheduler back and wait until it is at work."""
+        self._link.close()
+        deadline = time.monotonic() + _SETTLE_S
+        while sched_ext_state() == "disabling" and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+
+
+def _occupied(other: str) -> AttachError:
+    return AttachError(
+        f"another sched_ext scheduler is attached: {other}",
+        "stop it first (systemctl stop scx, or end its process)",
+    )
+
+
+def _load_error(path: Path, error: BpfError) -> LoadError:
+    """What the user needs of libbpf's log: which program, which source line, the last words."""
+    log = error.log
+    text = "\n".join(log)
+    if missing := re.search(r"extern \((?:func|var) ksym\) '(\w+)': (?:not found|.*failed)", text):
+        return LoadError(
+            f"{path}: this kernel has no {missing[1]}", "a newer kernel may have it", log
+        )
+    failed = re.search(r"prog '(\w+)': BPF program load failed", text)
+    begin = next((i for i, line in enumerate(log) if "BEGIN PROG LOAD LOG" in line), None)
+    if not failed or begin is None:
+        hint = "this needs root" if error.errno in (errno.EPERM, errno.EACCES) else ""
+        detail = "".join(f"\n  {line}" for line in log[-_LOG_TAIL:])
+        return LoadError(f"{path}: {error.message}{detail}", hint, log)
+    end = next((i for i, line in enumerate(log) if "END PROG LOAD LOG" in line), len(log))
+    verdict = log[begin + 1 : end]
+    sources = [found[1] for line in verdict if (found := re.match(r"; .* @ (\S+:\d+)$", line))]
+    where = f" at {sources[-1]}" if sources else ""
+    tail = "".join(f"\n  {line}" for line in verdict[-_LOG_TAIL:])
+    return LoadError(
+        f"{path}: the kernel's verifier refuses {failed[1]}{where}{tail}",
+        "`run -v` prints its whole log; a defect of the policy or of this project",
+        log,
+        failed[1],
+    )
