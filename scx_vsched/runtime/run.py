@@ -1,0 +1,217 @@
+"""`scx_vsched run`: build or take an object, attach it, watch over it, give the kernel back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scx_vsched.bpf.elf import read_object
+from scx_vsched.bpf.loader import AttachError, LoadError, read_meta
+from scx_vsched.errors import UserError
+from scx_vsched.runtime.display import JsonLines, LiveTable, TextLines, notice
+from scx_vsched.runtime.prerequisites import check_machine
+from scx_vsched.runtime.reading import Reading, RestartBudget
+from scx_vsched.runtime.session import loaded
+from scx_vsched.runtime.socket import SOCKET_PATH, StatsServer, describe_stats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from scx_vsched.bpf.exit_info import ExitInfo
+    from scx_vsched.bpf.loader import Attached
+    from scx_vsched.runtime.display import Display
+
+__all__ = ["DEFAULT_POLICY", "ENDED_BY_KERNEL", "RunOptions", "run"]
+
+DEFAULT_POLICY = "core"
+ENDED_BY_KERNEL = 3  # exit status when the kernel, not the user, ended the scheduler
+
+_LIVE_S = 1.0  # between updates of the live table, unless --stats says otherwise
+_WATCH_S = 0.25  # between looks at whether the kernel has ended the scheduler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the command line says; `stats_s` is the interval of statistics, None for the default."""
+
+    policy: str = DEFAULT_POLICY
+    object_path: Path | None = None
+    without: tuple[str, ...] = ()
+    tunables: Mapping[str, int] = field(default_factory=dict)
+    stats_s: float | None = None
+    stats_json: bool = False
+    verbose: bool = False
+    exit_dump_len: int | None = None
+    timeout_ms: int | None = None
+    duration_s: float | None = None
+    socket_path: Path = SOCKET_PATH
+
+
+def run(options: RunOptions) -> int:
+    """Run a scheduler until a signal, the end of `duration_s` or the kernel ends it.
+
+    Returns the exit status; raises UserError where it cannot be started.
+    """
+    check_machine()
+    with _object_file(options) as path, _stop_on_signals() as stop:
+        try:
+            return _Run(path, options, stop).run()
+        except LoadError as error:
+            if options.verbose:
+                notice("\n".join(error.log))
+            raise
+        except AttachError as error:
+            if error.info and error.info.dump:
+                notice(error.info.dump)
+            raise
+
+
+@contextlib.contextmanager
+def _object_file(options: RunOptions) -> Iterator[Path]:
+    """The object to load: the one given, or one built from the policy."""
+    if options.object_path:
+        yield options.object_path
+        return
+    # Where an object is given, neither the compiler nor the templates are wanted (or there).
+    from scx_vsched.bpf.build import build  # noqa: PLC0415
+    from scx_vsched.policies import resolve_policy  # noqa: PLC0415
+
+    policy = resolve_policy(options.policy)
+    with tempfile.TemporaryDirectory(prefix="scx_vsched-") as directory:
+        out = Path(directory) / f"{policy.stem}.bpf.o"
+        build(policy, out, without=options.without)
+        yield out
+
+
+@contextlib.contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second SIGINT interrupts as usual."""
+    stop = threading.Event()
+
+    def handle(number: int, _: object) -> None:
+        stop.set()
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Run:
+    """A scheduler from its first attach to its end, across restarts that the kernel asks for."""
+
+    def __init__(self, path: Path, options: RunOptions, stop: threading.Event) -> None:
+        self._path = path
+        self._options = options
+        self._stop = stop
+        self._meta = read_meta(read_object(path), path)
+        self._reading = Reading(self._meta.policy)
+        self._deadline = time.monotonic() + options.duration_s if options.duration_s else None
+
+    def run(self) -> int:
+        """Run it; the exit status."""
+        with _display(self._options, self._meta.policy) as display:
+            info = self._lives(display)
+        reading, policy = self._reading, self._meta.policy
+        ours = info is None or info.is_ours
+        display.summary(
+            reading.meter.sample(reading.counters()),
+            {
+                "policy": policy,
+                "restarts": reading.restarts,
+                "exit": None if ours or not info else info.summary(),
+            },
+        )
+        if ours or not info:
+            return 0
+        notice(f"the kernel ended {policy}: {info.summary()}")
+        if info.wants_restart:
+            notice(f"it asked for a restart after {reading.restarts} already: too often")
+        if info.dump:
+            notice(info.dump)
+        return ENDED_BY_KERNEL
+
+    def _lives(self, display: Display) -> ExitInfo | None:
+        """Run the scheduler, anew whenever the kernel asks for it; how it ended at last."""
+        budget = RestartBudget()
+        with contextlib.ExitStack() as server:
+            while True:
+                with self._attached() as running:
+                    with self._reading.following(running):
+                        if not self._reading.restarts:
+                            self._serve(server)
+                            notice(f"{self._meta.policy} is at work; Ctrl-C ends it")
+                        info = self._watch(running, display)
+                        running.detach()
+                    info = info or running.exit_info()
+                restart = info is not None and info.wants_restart and not self._stop.is_set()
+                if info is None or not restart or not budget.take():
+                    return info
+                notice(f"the kernel asks for a restart: {info.summary()}")
+                self._reading.restarted()
+
+    @contextlib.contextmanager
+    def _attached(self) -> Iterator[Attached]:
+        options = self._options
+        with loaded(
+            self._path,
+            tunables=options.tunables,
+            timeout_ms=options.timeout_ms,
+            exit_dump_len=options.exit_dump_len,
+            verifier_stats=options.verbose,
+            debug=options.verbose,
+        ) as obj:
+            if options.verbose:
+                notice("\n".join(obj.log))
+                for program in obj.programs:
+                    notice(
+                        f"{program.name}: {program.insns} instructions and {program.states} "
+                        f"states verified in {program.time_us} us"
+                    )
+            with obj.attach() as running:
+                yield running
+
+    def _serve(self, stack: contextlib.ExitStack) -> None:
+        """Answer on the statistics socket; a scheduler without one is still a scheduler."""
+        meta = describe_stats(self._meta.stats)
+        try:
+            stack.enter_context(StatsServer(self._reading.answer, meta, self._options.socket_path))
+        except UserError as error:
+            notice(f"warning: {error.message}")
+
+    def _watch(self, running: Attached, display: Display) -> ExitInfo | None:
+        """Show statistics until the kernel ends the scheduler (why) or it is time to (None)."""
+        interval = self._options.stats_s or (_LIVE_S if isinstance(display, LiveTable) else None)
+        due = time.monotonic() + interval if interval else None
+        while not self._stop.is_set():
+            if info := running.exit_info():
+                return info
+            now = time.monotonic()
+            if self._deadline and now >= self._deadline:
+                return None
+            if due and interval and now >= due:
+                display.show(self._reading.meter.sample(self._reading.counters()))
+                due = max(due + interval, now)
+            moments = [moment - now for moment in (self._deadline, due) if moment]
+            self._stop.wait(max(0.0, min([_WATCH_S, *moments])))
+        return None
+
+
+def _display(options: RunOptions, policy: str) -> Display:
+    if options.stats_json:
+        return JsonLines()
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        return LiveTable(policy)
+    return TextLines()

@@ -1,0 +1,40 @@
+"""One life of a scheduler: opened, tuned, fed with the topology, loaded; ready to be attached."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from scx_vsched.bpf.feed import feed_constants, feed_tables
+from scx_vsched.bpf.loader import SchedulerObject
+from scx_vsched.topology import claimed_topology
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+__all__ = ["loaded"]
+
+
+@contextlib.contextmanager
+def loaded(
+    path: Path,
+    *,
+    tunables: Mapping[str, int] | None = None,
+    timeout_ms: int | None = None,
+    exit_dump_len: int | None = None,
+    verifier_stats: bool = False,
+    debug: bool = False,
+) -> Iterator[SchedulerObject]:
+    """The object in `path`, verified and fed with this machine's topology as it is now.
+
+    Raises UserError for settings out of bounds and for whatever the kernel refuses.
+    """
+    with SchedulerObject.open(path, debug=debug) as obj:
+        obj.set_tunables(tunables or {})
+        obj.set_ops(timeout_ms=timeout_ms, exit_dump_len=exit_dump_len)
+        topology = claimed_topology()
+        feed_constants(obj, topology)
+        obj.load(verifier_stats=verifier_stats)
+        feed_tables(obj, topology)
+        yield obj

@@ -1,0 +1,82 @@
+"""A scheduler's counters as the user sees them: per interval, in total, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from scx_vsched.bpf.model import StatMeta
+
+__all__ = ["Meter", "Sample", "help_text", "json_line", "text_line"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Counters at one moment: what was added in the last `interval_s`, and the totals."""
+
+    elapsed_s: float
+    interval_s: float
+    deltas: Mapping[str, int]
+    totals: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class Meter:
+    """Turns readings of ever-growing counters into samples.
+
+    Counters start from 0 again when the scheduler is loaded anew; `carry_over` keeps the totals.
+    """
+
+    started: float = field(default_factory=time.monotonic)
+    _base: dict[str, int] = field(default_factory=dict)
+    _last: dict[str, int] = field(default_factory=dict)
+    _last_at: float | None = None
+
+    def total(self, reading: Mapping[str, int]) -> dict[str, int]:
+        """`reading` plus what was counted before the last restart."""
+        return {name: value + self._base.get(name, 0) for name, value in reading.items()}
+
+    def sample(self, reading: Mapping[str, int]) -> Sample:
+        """The sample for this reading; the interval began with the one before."""
+        now = time.monotonic()
+        before = self.started if self._last_at is None else self._last_at
+        totals = self.total(reading)
+        deltas = {name: value - self._last.get(name, 0) for name, value in totals.items()}
+        self._last, self._last_at = totals, now
+        return Sample(now - self.started, now - before, deltas, totals)
+
+    def carry_over(self, reading: Mapping[str, int]) -> None:
+        """The scheduler that gave `reading` is gone; the next one counts from 0."""
+        self._base = self.total(reading)
+
+
+def text_line(sample: Sample) -> str:
+    """One line of what was counted in the interval; counters that never moved are left out."""
+    parts = [f"{name}={sample.deltas[name]}" for name, total in sample.totals.items() if total]
+    return f"[{sample.elapsed_s:8.1f}s] " + (" ".join(parts) or "nothing counted yet")
+
+
+def json_line(kind: str, sample: Sample, extra: Mapping[str, Any] | None = None) -> str:
+    """One line of JSON; `kind` is `interval`, or `summary` for the last one."""
+    return json.dumps(
+        {
+            "type": kind,
+            "elapsed_s": round(sample.elapsed_s, 3),
+            "interval_s": round(sample.interval_s, 3),
+            "stats": dict(sample.deltas),
+            "totals": dict(sample.totals),
+            **(extra or {}),
+        }
+    )
+
+
+def help_text(stats: Sequence[StatMeta] | Iterable[Any]) -> str:
+    """What each counter counts, one per line."""
+    rows = [(stat.name, stat.doc) for stat in stats]
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(f"{name:<{width}}  {doc}" for name, doc in rows)
