@@ -29,8 +29,8 @@ LOG = cache_dir() / "setup.log"
 
 # What a boot needs, what real programs are run in VMs, and what one of them compiles with.
 PACKAGES = (
-    *("kmod", "cpio", "busybox-static", "file", "xz-utils", "zstd", "procps"),
-    *("stress-ng", "sysbench", "rt-tests", "gcc", "libc6-dev", "make"),
+    *("kmod", "cpio", "busybox-static", "file", "xz-utils", "zstd"),
+    *("stress-ng", "sysbench", "rt-tests", "gcc", "libc6-dev"),
 )
 CLANG, MIN_CLANG = "clang-19", 16
 QEMU = ("qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios")
@@ -50,7 +50,7 @@ class Steps:
         self._tty = sys.stdout.isatty()
 
     def run(self, title: str, argv: list[str], advice: str) -> None:
-        """Run `argv` as the step `title`; UserError with the log's tail and `advice` if it fails."""
+        """Run `argv` as the step `title`; UserError with the log's tail if it fails."""
         self._log.write(f"\n== {title}\n$ {' '.join(argv)}\n")
         self._log.flush()
         started = time.monotonic()

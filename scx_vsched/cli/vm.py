@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scx_vsched.vm.kernels import Kernel
 
 __all__ = ["app"]
@@ -185,3 +187,93 @@ def parse_settings(settings: list[str] | tuple[str, ...]) -> dict[str, int]:
                 f"--set {setting}: not NAME=INTEGER", "for example: --set slice_us=3000"
             ) from None
     return values
+
+
+@app.command("verify")
+def verify_command(
+    kernels: Annotated[
+        str, typer.Option("--kernels", metavar="LIST", help="Kernels, with commas between them.")
+    ] = "6.12,6.18,newest",
+    every: Annotated[bool, typer.Option("--all", help="Every supported series.")] = False,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Fetch series that are missing.")] = False,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option("--policy", "-p", help="Policy by name, or a file (repeatable)."),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--baseline", help="Record to compare with (default: tests/vm/baseline.json)."
+        ),
+    ] = None,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Write what was measured to the record.")
+    ] = False,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Also write the tables to this file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    accel: _Accel = None,
+    quiet: _Quiet = False,
+) -> None:
+    """Load every policy with every combination of features on each kernel.
+
+    Fails when an object does not load or work, or when a program costs the verifier much more than
+    recorded.
+    """
+    from rich.console import Console
+
+    from scx_vsched.policies import builtin_policies
+    from scx_vsched.vm import baseline as record
+    from scx_vsched.vm import verify_report
+    from scx_vsched.vm.kernels import SERIES
+    from scx_vsched.vm.paths import PACKAGE_ROOT
+    from scx_vsched.vm.progress import step
+    from scx_vsched.vm.verify import instructions, verify
+
+    path = baseline or PACKAGE_ROOT / "tests" / "vm" / "baseline.json"
+    recorded = record.load_baseline(path)
+    with step("Verifying", quiet) as say:
+        chosen = _chosen_kernels(SERIES if every else tuple(kernels.split(",")), fetch, say)
+        reports = verify(policy or list(builtin_policies()), chosen, accelerator=accel, say=say)
+    measured = instructions(reports)
+    comparison = record.compare(recorded, measured)
+    if update_baseline:
+        record.save_baseline(path, {**recorded, **measured})
+    if markdown is not None:
+        markdown.write_text(verify_report.as_markdown(reports, _VERIFY_HEADING))
+    if as_json:
+        print(json.dumps(verify_report.as_data(reports, comparison), indent=2))
+    else:
+        Console().print(verify_report.as_table(reports))
+        for line in verify_report.summary(reports, comparison):
+            print(line)
+    grown = comparison.regressions and not update_baseline
+    raise typer.Exit(0 if all(report.ok for report in reports) and not grown else 1)
+
+
+_VERIFY_HEADING = """# What the verifier says
+
+Written by `scx_vsched vm verify --all --fetch --markdown docs/verify.md`. Each cell: instructions
+that the kernel's verifier processed for all programs of the object, and the time that loading it
+took in a VM.
+"""
+
+
+def _chosen_kernels(
+    specs: tuple[str, ...], fetch: bool, say: Callable[[str], None]
+) -> list[Kernel]:
+    from scx_vsched.errors import UserError
+    from scx_vsched.vm import kernels
+    from scx_vsched.vm.fetch import fetch as fetch_series
+
+    chosen: dict[str, Kernel] = {}
+    for spec in specs:
+        try:
+            kernel = kernels.select(kernels.find_kernels(), spec)
+        except UserError:
+            if not fetch or spec not in kernels.SERIES[1:]:
+                raise
+            kernel = fetch_series(spec, say)
+        chosen.setdefault(kernel.release, kernel)
+    return list(chosen.values())
