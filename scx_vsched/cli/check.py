@@ -1,0 +1,37 @@
+"""`scx_vsched check`: is this file a policy?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path  # noqa: TC003 - typer evaluates annotations
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Policy files.")],
+) -> None:
+    """Check policy files for mistakes, without compiling and without running them.
+
+    Prints every mistake with its line; ends with 1 if there is one.
+    """
+    from scx_vsched.policy.compiler import compile_file  # noqa: PLC0415
+    from scx_vsched.policy.diagnostics import PolicyError  # noqa: PLC0415
+
+    bad = False
+    for file in files:
+        try:
+            program = compile_file(file)
+        except PolicyError as error:
+            print(error.message, file=sys.stderr)
+            bad = True
+        else:
+            print(f"{file}: policy {program.name} on mechanism {program.mechanism.name}")
+    if bad:
+        raise typer.Exit(1)

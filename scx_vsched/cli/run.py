@@ -1,0 +1,142 @@
+"""`scx_vsched run`: schedule this machine until interrupted."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer evaluates annotations
+from typing import Annotated
+
+import typer
+
+from scx_vsched.cli.settings import complete_policy, parse_settings
+from scx_vsched.errors import UserError
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def run(
+    *,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy",
+            "-p",
+            metavar="NAME|FILE",
+            autocompletion=complete_policy,
+            show_default="core",
+            help="Built-in policy by name, or a policy file.",
+        ),
+    ] = None,
+    object_path: Annotated[
+        Path | None,
+        typer.Option("--object", metavar="FILE", help="An object built before; needs no clang."),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", metavar="FEATURE", help="Leave a feature out (repeatable)."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Set a tunable (repeatable)."),
+    ] = None,
+    slice_us: Annotated[
+        int | None, typer.Option("--slice-us", metavar="N", help="Short for --set slice_us=N.")
+    ] = None,
+    stats: Annotated[
+        float | None,
+        typer.Option("--stats", metavar="SEC", min=0.1, help="Show statistics every SEC seconds."),
+    ] = None,
+    monitor: Annotated[
+        float | None,
+        typer.Option(
+            "--monitor",
+            metavar="SEC",
+            min=0.1,
+            help="Show statistics of a scheduler that is already running; start none.",
+        ),
+    ] = None,
+    stats_json: Annotated[
+        bool, typer.Option("--stats-json", help="Statistics as lines of JSON.")
+    ] = False,
+    help_stats: Annotated[
+        bool, typer.Option("--help-stats", help="Explain the statistics and exit.")
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Show what libbpf and the verifier say."),
+    ] = False,
+    exit_dump_len: Annotated[
+        int | None,
+        typer.Option(
+            "--exit-dump-len", metavar="N", show_default="32768", help="Bytes of the debug dump."
+        ),
+    ] = None,
+    timeout_ms: Annotated[
+        int | None,
+        typer.Option(
+            "--timeout-ms",
+            metavar="N",
+            show_default="30000",
+            help="Watchdog: how long a task may wait before the kernel ends the scheduler.",
+        ),
+    ] = None,
+    duration: Annotated[
+        float | None,
+        typer.Option("--duration", metavar="SEC", min=0.1, help="End after SEC seconds."),
+    ] = None,
+) -> None:
+    """Schedule this machine until Ctrl-C gives the kernel's own scheduler back.
+
+    Ends with 0 when it was asked to, 1 when it could not start, 3 when the kernel ended it.
+    """
+    if object_path and (policy or without):
+        raise UserError(
+            "--object contradicts --policy and --without: an object is already built from both"
+        )
+    if monitor:
+        from scx_vsched.runtime.monitor import monitor as show  # noqa: PLC0415
+
+        show(monitor, as_json=stats_json)
+        return
+    from scx_vsched.runtime.run import DEFAULT_POLICY, RunOptions  # noqa: PLC0415
+    from scx_vsched.runtime.run import run as run_scheduler  # noqa: PLC0415
+
+    if help_stats:
+        print(_explain(policy or DEFAULT_POLICY, object_path))
+        return
+    tunables = parse_settings(settings or ())
+    if slice_us is not None:
+        tunables["slice_us"] = slice_us
+    raise typer.Exit(
+        run_scheduler(
+            RunOptions(
+                policy=policy or DEFAULT_POLICY,
+                object_path=object_path,
+                without=tuple(without or ()),
+                tunables=tunables,
+                stats_s=stats,
+                stats_json=stats_json,
+                verbose=verbose,
+                exit_dump_len=exit_dump_len,
+                timeout_ms=timeout_ms,
+                duration_s=duration,
+            )
+        )
+    )
+
+
+def _explain(policy: str, object_path: Path | None) -> str:
+    """What each counter of the policy or the object counts."""
+    from scx_vsched.runtime.stats import help_text  # noqa: PLC0415
+
+    if object_path:
+        from scx_vsched.bpf.elf import read_object  # noqa: PLC0415
+        from scx_vsched.bpf.loader import read_meta  # noqa: PLC0415
+
+        return help_text(read_meta(read_object(object_path), object_path).stats)
+    from scx_vsched.policies import resolve_policy  # noqa: PLC0415
+    from scx_vsched.policy.compiler import compile_file  # noqa: PLC0415
+
+    return help_text(compile_file(resolve_policy(policy)).mechanism.stats)

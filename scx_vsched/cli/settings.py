@@ -1,0 +1,33 @@
+"""What several subcommands ask of their arguments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scx_vsched.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["complete_policy", "parse_settings"]
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, int]:
+    """Tunables given as NAME=VALUE; raises UserError for anything else."""
+    values = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        try:
+            values[name.strip()] = int(value, 0)
+        except ValueError:
+            raise UserError(
+                f"--set {setting}: not NAME=INTEGER", "for example: --set slice_us=3000"
+            ) from None
+    return values
+
+
+def complete_policy(incomplete: str) -> list[str]:
+    """Built-in policies that begin with what was typed, for the shell."""
+    from scx_vsched.policies import builtin_policies  # noqa: PLC0415
+
+    return [name for name in builtin_policies() if name.startswith(incomplete)]
