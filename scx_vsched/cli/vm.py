@@ -277,3 +277,51 @@ def _chosen_kernels(
             kernel = fetch_series(spec, say)
         chosen.setdefault(kernel.release, kernel)
     return list(chosen.values())
+
+
+@app.command("bench")
+def bench_command(
+    kernel: _Kernel = "newest",
+    policy: Annotated[
+        str, typer.Option("--policy", "-p", help="Policy by name, or a file.")
+    ] = "core",
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=2, help="Rounds at most, of each workload.")
+    ] = 24,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.5, help="Length of one measurement.")
+    ] = 3.0,
+    workload: Annotated[
+        list[str] | None,
+        typer.Option("--workload", help="hackbench, sysbench cpu or compile (repeatable)."),
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Also write the report to this file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    accel: _Accel = None,
+    quiet: _Quiet = False,
+) -> None:
+    """Measure what the scheduler costs, and its throughput against the default scheduler.
+
+    Both sides alternate in one boot until it is decided whether ours is 3 % worse.
+    """
+    from scx_vsched.vm.bench import bench
+    from scx_vsched.vm.bench_report import as_markdown
+    from scx_vsched.vm.kernels import find_kernels, select
+    from scx_vsched.vm.progress import step
+
+    with step("Measuring", quiet) as say:
+        report = bench(
+            select(find_kernels(), kernel),
+            policy,
+            rounds=rounds,
+            seconds=seconds,
+            workloads=workload or (),
+            accelerator=accel,
+            say=say,
+        )
+    text = as_markdown([report])
+    if markdown is not None:
+        markdown.write_text(text)
+    print(json.dumps(asdict(report), indent=2) if as_json else text, end="\n" if as_json else "")

@@ -62,8 +62,19 @@ def _mount(kind: str, target: str, options: str = "") -> None:
     subprocess.run(argv, check=True, capture_output=True)
 
 
+def _private_tmp(visible: tuple[str, ...]) -> None:
+    """An empty /tmp with `visible` as the host has it."""
+    root = Path("/run/host")
+    root.mkdir()
+    subprocess.run(["mount", "--bind", "/", str(root)], check=True)
+    _mount("tmpfs", _TMP, "mode=1777")
+    for path in visible:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "--bind", f"{root}{path}", path], check=True)
+
+
 def prepare(job: Job) -> None:
-    """Mount what schedulers, measurements and programs need, and set the job's switches."""
+    """Mount what schedulers, measurements and programs need."""
     have = _mounted()
     for kind, target in (
         ("cgroup2", "/sys/fs/cgroup"),
@@ -76,11 +87,9 @@ def prepare(job: Job) -> None:
                 _mount(kind, target)
     # The root is read-only; programs expect to write temporary files.
     if _TMP not in have and not os.access(_TMP, os.W_OK):
-        _mount("tmpfs", _TMP, "mode=1777")
+        _private_tmp(job.visible)
     with contextlib.suppress(OSError):
         Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+cpu +cpuset")
-    if job.bpf_stats:
-        Path("/proc/sys/kernel/bpf_stats_enabled").write_text("1")
     sys.path[:0] = job.path
 
 

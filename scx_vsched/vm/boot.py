@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from scx_vsched.errors import UserError
 from scx_vsched.vm import accelerator as accel
 from scx_vsched.vm.job import END, HELLO, STEP, Job, StepResult, decode
-from scx_vsched.vm.machine import Shape, machine_process, tune, virtme_argv
+from scx_vsched.vm.machine import Shape, machine_process, needed_below, tune, virtme_argv
 from scx_vsched.vm.paths import cache_dir
 from scx_vsched.vm.qemu import find_qemu, require
 
@@ -34,6 +34,7 @@ __all__ = ["Outcome", "VmLost", "VmNotBooted", "VmTimeout", "run_job"]
 _BOOT_S = 120.0
 _POWER_OFF_S = 10.0
 _POLL_S = 0.05
+_TMP = "/tmp"  # noqa: S108 - the guest's is another
 _KEPT_RUNS = 40
 # What a console says when a kernel or its emulator goes down.
 _SIGNS = ("Kernel panic", "Oops", "BUG:", "qemu-system", "Out of memory")
@@ -108,6 +109,7 @@ def run_job(
     chosen = accel.choose(qemu, kernel.image, force_accelerator)
     require(qemu, chosen.name)
     shape = shape or Shape()
+    job = replace(job, visible=(*job.visible, *(str(path) for path in needed_below(_TMP))))
     lost = 0
     while True:
         directory = _job_directory(kernel.release)

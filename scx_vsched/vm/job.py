@@ -61,13 +61,13 @@ class StepResult:
 class Job:
     """Steps for one boot, with what the guest has to prepare for them.
 
-    `path` is prepended to the guest's sys.path; `bpf_stats` turns on the kernel's run-time
-    statistics of BPF programs for the whole job.
+    `path` is prepended to the guest's sys.path; `visible` are directories below /tmp that the
+    guest shall see as they are here, for its own /tmp is empty and writable.
     """
 
     steps: tuple[Step, ...]
     path: tuple[str, ...] = ()
-    bpf_stats: bool = False
+    visible: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """The job as the guest reads it."""
@@ -78,7 +78,7 @@ class Job:
         """The job in `text`, as `to_json` wrote it."""
         raw = json.loads(text)
         steps = tuple(Step(**step) for step in raw["steps"])
-        return cls(steps, tuple(raw["path"]), raw["bpf_stats"])
+        return cls(steps, tuple(raw["path"]), tuple(raw["visible"]))
 
 
 def decode(line: str) -> dict[str, Any] | None:

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from scx_vsched.vm.kernels import Kernel
 
-__all__ = ["Shape", "machine_process", "tune", "virtme_argv"]
+__all__ = ["Shape", "machine_process", "needed_below", "tune", "virtme_argv"]
 
 # virtme-ng's init puts empty file systems over these, so what lies below must be mounted again.
-_MASKED = ("/tmp", "/var/tmp", "/var/log", "/var/cache", "/run")  # noqa: S108 - only compared
+_MASKED = ("/var/tmp", "/var/log", "/var/cache", "/run")  # noqa: S108 - only compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +47,19 @@ class Shape:
     pin: tuple[int, ...] = ()
 
 
+def needed_below(*directories: str) -> list[Path]:
+    """What the guest needs of this process that lies below one of `directories`."""
+    needed = [Path(sys.prefix), Path(sys.base_prefix), PACKAGE_ROOT, Path.cwd()]
+    below = (path for path in needed if any(path.is_relative_to(each) for each in directories))
+    return list(dict.fromkeys(below))
+
+
 def virtme_argv(
     kernel: Kernel, shape: Shape, accelerator: str, directory: Path, executable: str = ""
 ) -> list[str]:
     """The command that boots `kernel` and runs the job in `directory`, as an argument list."""
     python = executable or sys.executable
     guest = shlex.join([python, "-m", "scx_vsched.vm.agent", f"{GUEST_DIR}/job.json"])
-    shared = [Path(sys.prefix), Path(sys.base_prefix), PACKAGE_ROOT, Path.cwd()]
-    mounts = dict.fromkeys(
-        path for path in shared if any(path.is_relative_to(masked) for masked in _MASKED)
-    )
     argv = [
         *(_virtme_run(), "--kimg", str(kernel.image)),
         *("--mods", "none" if kernel.modules_dir is None else "auto"),
@@ -67,7 +70,7 @@ def virtme_argv(
     ]
     if accelerator == "tcg":
         argv.append("--disable-kvm")
-    for path in mounts:
+    for path in needed_below(*_MASKED):
         argv += ["--rodir", str(path)]
     for node in shape.numa:
         argv += ["--numa", node]

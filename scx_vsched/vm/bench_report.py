@@ -1,0 +1,64 @@
+"""The outcome of `vm bench` as text: one Markdown page that also reads well on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scx_vsched.vm.bench import LIMIT
+
+if TYPE_CHECKING:
+    from scx_vsched.vm.bench import BenchReport, Throughput
+    from scx_vsched.vm.intervals import Ratio
+
+__all__ = ["as_markdown"]
+
+
+def as_markdown(reports: list[BenchReport]) -> str:
+    """The page docs/benchmarks.md, a section for each report."""
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `scx_vsched vm bench --markdown docs/benchmarks.md`. Ratios are ours over the",
+        "kernel's default scheduler, alternated within one boot; in brackets the 95 % interval of",
+        "the paired rounds. The twin is the default scheduler over itself in the same rounds: no",
+        "difference smaller than its interval means anything.",
+    ]
+    for report in reports:
+        lines += ["", f"## {report.policy} on {report.where}", ""]
+        lines += [
+            "| workload | default: median (range) | ours: median (range) | ratio | twin | rounds "
+            "| verdict |",
+            "|---|---:|---:|---:|---:|---:|---|",
+            *(_throughput(each) for each in report.throughput),
+            "",
+            f"Time in BPF under hackbench: {report.bpf_share:.2%} of the vCPUs' time "
+            "(with the kernel's counting, which adds to it).",
+            "",
+            "| operation | calls/s | ns/call | share |",
+            "|---|---:|---:|---:|",
+        ]
+        lines += [
+            f"| {each.name} | {each.calls_per_s:,.0f} | {each.ns_per_call:,.0f} "
+            f"| {each.share:.2%} |"
+            for each in report.operations
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _throughput(each: Throughput) -> str:
+    return (
+        f"| {each.name} ({each.unit}) | {_range(each.default)} | {_range(each.ours)} "
+        f"| {each.ratio} | {each.twin} | {each.ratio.rounds} | {_verdict(each.ratio)} |"
+    )
+
+
+def _range(values: tuple[float, float, float]) -> str:
+    median, low, high = (f"{value:,.0f}" if value >= 100 else f"{value:.2f}" for value in values)
+    return f"{median} ({low} … {high})"
+
+
+def _verdict(value: Ratio) -> str:
+    share = f"{1 - LIMIT:.0%}"
+    if value.low >= LIMIT:
+        return f"not {share} worse"
+    return f"more than {share} worse" if value.high < LIMIT else "not decided"
