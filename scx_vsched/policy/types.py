@@ -50,6 +50,13 @@ INT_TYPES: dict[str, IntType] = {
 }
 
 if TYPE_CHECKING:
-    u8 = u16 = u32 = u64 = s8 = s16 = s32 = s64 = int
+    u8 = int
+    u16 = int
+    u32 = int
+    u64 = int
+    s8 = int
+    s16 = int
+    s32 = int
+    s64 = int
 else:
     u8, s8, u16, s16, u32, s32, u64, s64 = INT_TYPES.values()

@@ -1,0 +1,39 @@
+"""The built-in policies, and how a policy is found by name or by file."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from scx_vsched.errors import UserError
+
+__all__ = ["builtin_policies", "resolve_policy"]
+
+
+def builtin_policies() -> dict[str, Path]:
+    """The files of the built-in policies by name, sorted."""
+    files = sorted(Path(__file__).parent.glob("[!_]*.py"))
+    return {path.stem: path for path in files}
+
+
+def resolve_policy(name_or_path: str) -> Path:
+    """The file of a built-in policy, or the file itself; UserError if there is neither."""
+    builtin = builtin_policies()
+    if name_or_path in builtin:
+        return builtin[name_or_path]
+    path = Path(name_or_path)
+    try:
+        found = path.is_file()
+    except (OSError, ValueError):  # too long a name, or a NUL byte in it
+        found = False
+    if found:
+        return path
+    names = ", ".join(builtin)
+    if path.suffix == ".py" or len(path.parts) > 1:
+        raise UserError(f"no policy file {name_or_path!r}", f"built-in policies: {names}")
+    near = difflib.get_close_matches(name_or_path, builtin, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UserError(
+        f"no policy called {name_or_path!r}",
+        f"{hint}built-in policies: {names}; or give the path of a policy file",
+    )

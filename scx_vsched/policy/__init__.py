@@ -1,0 +1,28 @@
+"""The policy language: what a policy file imports.
+
+    from scx_vsched.policy import Policy, Sched, Task, VCpu, guest, tunable, u64
+
+See docs/policies.md. The compiler is in `scx_vsched.policy.compiler`.
+"""
+
+from scx_vsched.policy.base import Policy, tunable
+from scx_vsched.policy.mechanism import guest
+from scx_vsched.policy.types import s8, s16, s32, s64, u8, u16, u32, u64
+from scx_vsched.policy.views import Sched, Task, VCpu
+
+__all__ = [
+    "Policy",
+    "Sched",
+    "Task",
+    "VCpu",
+    "guest",
+    "s8",
+    "s16",
+    "s32",
+    "s64",
+    "tunable",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+]

@@ -1,0 +1,62 @@
+"""A checked policy: what the front end hands to the renderer and to the emitters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from scx_vsched.policy.types import INT_TYPES, IntType
+
+if TYPE_CHECKING:
+    from scx_vsched.policy.ir import Function
+    from scx_vsched.policy.mechanism import Mechanism
+
+__all__ = ["PolicyProgram", "Tunable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tunable:
+    """A number that the user may set when the scheduler starts, within `min` and `max`."""
+
+    name: str
+    type: Literal["u64", "s64"]
+    default: int
+    min: int
+    max: int
+    unit: str
+    doc: str
+
+    @property
+    def int_type(self) -> IntType:
+        """The type as hooks see it."""
+        return INT_TYPES[self.type]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyProgram:
+    """A policy with all hooks of its mechanism, those it leaves out taken from the core policy.
+
+    `functions` lists callees before their callers. `filename` is the policy's own file; each
+    function names the file that it comes from.
+    """
+
+    name: str
+    doc: str
+    filename: str
+    mechanism: Mechanism
+    tunables: tuple[Tunable, ...]
+    functions: tuple[Function, ...]
+
+    def function(self, name: str) -> Function:
+        """The function with the unique name `name`; KeyError if there is none."""
+        for function in self.functions:
+            if function.name == name:
+                return function
+        raise KeyError(name)
+
+    def tunable(self, name: str) -> Tunable:
+        """The tunable called `name`; KeyError if there is none."""
+        for tunable in self.tunables:
+            if tunable.name == name:
+                return tunable
+        raise KeyError(name)
