@@ -41,7 +41,8 @@ class Names:
     def of_file(cls, reserved: frozenset[str]) -> Names:
         """Names that are free at file scope, and that locals may not hide."""
         accessors = {accessor(view, field) for view in VIEWS for field in field_info(view)}
-        return cls(C_WORDS | reserved | accessors | INT_TYPES.keys() | {"tunables"})
+        hooks = {f"hook_{hook.name}" for m in MECHANISMS.values() for hook in m.hooks}
+        return cls(C_WORDS | reserved | accessors | hooks | INT_TYPES.keys() | {"tunables"})
 
     @classmethod
     def of_function(cls, file: Names) -> Names:

@@ -28,13 +28,14 @@ _TAB = 8
 def emit_c(program: PolicyProgram, reserved: frozenset[str] = frozenset()) -> str:
     """C of all functions of `program`: `hook_NAME` for hooks, `fn_NAME` for helpers.
 
-    No identifier in the text is one of `reserved`, except the parameters of hooks. The text ends
-    with a `#line` of the policy in force.
+    No other identifier defined in the text is one of `reserved`, except the parameters of hooks.
+    The text ends with a `#line` of the policy in force.
     """
     names = Names.of_file(reserved)
     functions = {
-        function.name: names.pick(f"{'hook' if function.kind == 'hook' else 'fn'}_{function.name}")
-        for function in program.functions
+        # the template calls hooks by these very names
+        f.name: f"hook_{f.name}" if f.kind == "hook" else names.pick(f"fn_{f.name}")
+        for f in program.functions
     }
     parts = [_Function(function, functions, names).text() for function in program.functions]
     return "\n".join(parts)
