@@ -1,0 +1,54 @@
+"""Every policy with every combination of features through the quick set of kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scx_vsched.policies import builtin_policies
+from scx_vsched.vm.baseline import compare, load_baseline
+from scx_vsched.vm.verify import build_all, instructions, verify_kernel
+
+if TYPE_CHECKING:
+    from scx_vsched.vm.kernels import Kernel
+    from scx_vsched.vm.verify import Built, KernelReport
+
+pytestmark = pytest.mark.vm
+
+BASELINE = Path(__file__).parent / "baseline.json"
+MAX_LOAD_MS = 1000.0
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> list[Built]:
+    return build_all(list(builtin_policies()), tmp_path_factory.mktemp("objects"))
+
+
+@pytest.fixture(scope="module", params=["oldest", "long-term", "newest"])
+def report(
+    request: pytest.FixtureRequest, vm_kernels: dict[str, Kernel], objects: list[Built]
+) -> KernelReport:
+    return verify_kernel(vm_kernels[request.param], objects)
+
+
+def test_every_object_loads_and_the_full_ones_work(
+    report: KernelReport, objects: list[Built]
+) -> None:
+    assert report.error == ""
+    assert {f"{each.policy} {each.features}": each.error for each in report.objects} == {
+        f"{built.policy} {built.label}": "" for built in objects
+    }
+
+
+def test_no_program_grew_beyond_the_record(report: KernelReport) -> None:
+    recorded = load_baseline(BASELINE)
+    assert any(key[0] == report.series for key in recorded) or report.series == "6.16"
+    assert compare(recorded, instructions([report])).regressions == ()
+
+
+def test_loading_is_quick(report: KernelReport) -> None:
+    full = [each for each in report.objects if each.stats]
+    assert full
+    assert max(each.load_ms for each in full) < MAX_LOAD_MS
