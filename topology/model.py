@@ -26,7 +26,7 @@ MAX_NEAR = 64
 
 FULL_CAPACITY = 1024
 
-# Distances between caches, as the hook `steals` documents them.
+# Distances between caches, as the hook `steals` documents them; 1 is the same cache.
 SAME_NODE = 2
 OTHER_NODE = 3
 

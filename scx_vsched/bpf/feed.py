@@ -1,6 +1,6 @@
 """Hands the topology to a scheduler object: constants before it is loaded, tables after.
 
-The layouts are those of `struct vcpu_info` and `struct llc_info` in templates/guest/maps.h.j2.
+The layouts are those of `struct vcpu` and `struct llc_info` in templates/guest/maps.h.j2.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["feed_constants", "feed_tables"]
 
-_VCPU_INFO = struct.Struct("=IIII")  # llc, node, core, capacity
-_LLC_INFO = struct.Struct(f"=II{2 * MAX_NEAR}I")  # node, nr_near, (llc, distance)…
+_VCPU = struct.Struct("=IIIII44x")  # llc, node, core, capacity, next; then what BPF writes
+_LLC = struct.Struct(f"=II{2 * MAX_NEAR}I")  # first, nr_near, (llc, distance)…
 
 
 def feed_constants(obj: SchedulerObject, topology: Topology) -> None:
@@ -30,10 +30,19 @@ def feed_constants(obj: SchedulerObject, topology: Topology) -> None:
 def feed_tables(obj: SchedulerObject, topology: Topology) -> None:
     """Writes the vCPU and cache tables. To be called between `obj.load()` and `obj.attach()`."""
     vcpus, llcs = obj.map("vcpus"), obj.map("llcs")
+    members: dict[int, list[int]] = {llc.index: [] for llc in topology.llcs}
     for vcpu in topology.vcpus:
-        vcpus.write(vcpu.id, _VCPU_INFO.pack(vcpu.llc, vcpu.node, vcpu.core, vcpu.capacity))
+        members[vcpu.llc].append(vcpu.id)
+    following = {
+        member: after
+        for ring in members.values()
+        for member, after in zip(ring, ring[1:] + ring[:1], strict=True)
+    }
+    for vcpu in topology.vcpus:
+        raw = _VCPU.pack(vcpu.llc, vcpu.node, vcpu.core, vcpu.capacity, following[vcpu.id])
+        vcpus.write(vcpu.id, raw)
     for llc in topology.llcs:
         near = llc.near[:MAX_NEAR]
         flat = [number for pair in near for number in pair]
         flat += [0] * (2 * MAX_NEAR - len(flat))
-        llcs.write(llc.index, _LLC_INFO.pack(llc.node, len(near), *flat))
+        llcs.write(llc.index, _LLC.pack(members[llc.index][0], len(near), *flat))

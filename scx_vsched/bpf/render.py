@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "include_dir", "render", "reserved_identifiers"]
 
+_OPS_NAME_LEN = 100  # the kernel's limit is 127
 _META_LINE = 88  # characters of the description in each C string
 
 
@@ -120,9 +121,21 @@ def _comment(text: str) -> str:
     return line.replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")
 
 
+def _number_lines(text: str, name: str) -> str:
+    """Has clang call the text `name`, also after hooks whose lines belong to the policy's file."""
+    lines = [f'#line 1 "{name}"', *text.splitlines()]
+    here = "#line HERE"
+    return "".join(
+        # the directive numbers the line after it; the file's own first line is the second here
+        f'#line {i} "{name}"\n' if line == here else f"{line}\n"
+        for i, line in enumerate(lines, start=1)
+    )
+
+
 def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
     """C source of the scheduler that `program` describes, less the features in `without`."""
     meta = describe(program, without)
+    ops_name = f"vsched_{program.name.lower()}"[:_OPS_NAME_LEN]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_templates()),
         undefined=jinja2.StrictUndefined,
@@ -132,12 +145,13 @@ def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
         autoescape=False,  # noqa: S701 - the output is C
     )
     environment.filters["c_int"] = _c_int
-    return environment.get_template(program.mechanism.template).render(
+    text = environment.get_template(program.mechanism.template).render(
         meta=meta,
         meta_lines=_c_string_lines(meta.to_json()),
         banner=_comment(program.doc) or "a scheduler policy",
         source_name=_comment(Path(program.filename).name),
-        ops_name=f"vsched_{program.name.lower()}"[:100],
+        ops_name=ops_name,
         views=_views(),
         hooks=emit_c(program, reserved_identifiers()),
     )
+    return _number_lines(text, f"{ops_name}.bpf.c")

@@ -60,13 +60,19 @@ class Core(Policy):
         """Any idle vCPU is better than waiting."""
         return ANYWHERE
 
-    def follows_waker(self, task: Task, waker: VCpu, vcpu: VCpu) -> bool:
-        """To the waker's cache, where the data are, unless more tasks wait there."""
-        return waker.llc != vcpu.llc and waker.llc_queued <= vcpu.llc_queued
+    def follows_waker(self, task: Task, waker: VCpu, vcpu: VCpu, sync: bool) -> bool:
+        """Into the waker's cache, where the data are; within a cache only to a far shorter queue."""
+        if waker.llc != vcpu.llc:
+            return sync and waker.llc_queued <= vcpu.llc_queued
+        return not sync and 2 * (waker.queued + 1) < vcpu.queued
+
+    def stays(self, task: Task, vcpu: VCpu) -> bool:
+        """Where many wait anyway, a warm cache is worth more than the first free vCPU."""
+        return task.is_waking and vcpu.queued + vcpu.llc_queued >= vcpu.llc_vcpus
 
     def steals(self, vcpu: VCpu, victim: VCpu, distance: u32) -> bool:
         """Within the node always; across nodes when waiting there would take long."""
-        return distance <= SAME_NODE or victim.llc_queued >= self.steal_node_min
+        return distance <= SAME_NODE or victim.queued + victim.llc_queued >= self.steal_node_min
 
     def is_before(self, a: u64, b: u64) -> bool:
         """Whether virtual time `a` precedes `b`; virtual times wrap around."""

@@ -112,17 +112,25 @@ guest = Mechanism(
         ),
         Hook(
             "follows_waker",
-            (_TASK, Parameter("waker", "VCpu"), _VCPU),
+            (_TASK, Parameter("waker", "VCpu"), _VCPU, Parameter("sync", "bool")),
             "bool",
-            "Whether `task`, woken by a task on `waker` that is about to sleep, is placed near "
-            "`waker` instead of near `vcpu`, where it last ran.",
+            "Whether `task`, woken by a task on `waker`, is placed near `waker` instead of near "
+            "`vcpu`, where it last ran. Asked before an idle vCPU is searched when the waker is "
+            "about to sleep (`sync`), else only when there is none.",
+        ),
+        Hook(
+            "stays",
+            (_TASK, _VCPU),
+            "bool",
+            "Whether `task` waits for `vcpu` alone, where it last ran, rather than for any vCPU of "
+            "the cache; vCPUs with nothing to do may still steal it.",
         ),
         Hook(
             "steals",
             (_VCPU, Parameter("victim", "VCpu"), Parameter("distance", "u32")),
             "bool",
-            "Whether idle `vcpu` takes a task that waits for the cache of `victim`; `distance` is "
-            "2 on the same NUMA node, 3 across nodes.",
+            "Whether `vcpu`, which has nothing to do, takes a task that waits for `victim` or its "
+            "cache; `distance` is 1 in the same cache, 2 on the same NUMA node, 3 across nodes.",
         ),
     ),
     features=(
@@ -138,12 +146,13 @@ guest = Mechanism(
         Stat("followed_waker", "placed near their waker"),
         Stat("preempted", "took the vCPU from the task that ran there"),
         Stat("queued_llc", "queued for any vCPU of a cache"),
-        Stat("queued_vcpu", "queued for the one vCPU that they may run on"),
+        Stat("queued_vcpu", "queued for one vCPU"),
         Stat("queued_kthread", "kernel threads of one vCPU, put straight onto it"),
         Stat("kicked_idle", "idle vCPUs woken for a queued task"),
         Stat("dispatched_llc", "started from the cache's queue"),
         Stat("dispatched_vcpu", "started from the vCPU's own queue"),
-        Stat("stolen", "started from another cache's queue"),
+        Stat("stolen_near", "taken from another vCPU of the cache by one with nothing to do"),
+        Stat("stolen_far", "taken from another cache by a vCPU with nothing to do"),
         Stat("kept", "ran on with a new slice, since nobody ahead of them waited"),
         Stat("hotplug", "vCPUs that came online or went offline"),
     ),

@@ -6,6 +6,7 @@ nothing unless a hook reads it. In CPython a view is a frozen dataclass with def
 tests and simulations: `Task(weight=2048)`.
 """
 
+# ruff: noqa: RUF009 - `_attr()` returns a dataclass field, not a default that instances share
 from __future__ import annotations
 
 import dataclasses
@@ -36,6 +37,7 @@ class Task:
     total_ns: u64 = _attr(0, "time on a vCPU in its whole life", "ns")
     slice_left_ns: u64 = _attr(0, "what is left of its slice", "ns")
     allowed_vcpus: u32 = _attr(1, "number of vCPUs that its affinity allows")
+    is_waking: bool = _attr(False, "has just woken, rather than used up its slice")
     is_idle_class: bool = _attr(False, "has the policy SCHED_IDLE")
     is_batch: bool = _attr(False, "has the policy SCHED_BATCH")
     is_kthread: bool = _attr(False, "is a kernel thread")
@@ -46,10 +48,10 @@ class VCpu:
     """A vCPU of this guest."""
 
     id: u32 = _attr(0, "number of the vCPU in the guest")
-    capacity: u32 = _attr(1024, "share of time really available × speed", "1/1024")
-    queued: u32 = _attr(0, "tasks that wait for this vCPU alone")
+    capacity: u32 = _attr(1024, "share of time really available times speed", "1/1024")
+    queued: u32 = _attr(0, "tasks in the queue of this vCPU")
     llc: u32 = _attr(0, "index of its last-level cache")
-    llc_queued: u32 = _attr(0, "tasks that wait for any vCPU of its last-level cache")
+    llc_queued: u32 = _attr(0, "tasks in the queue of its last-level cache")
     llc_vcpus: u32 = _attr(1, "online vCPUs that share its last-level cache")
     node: u32 = _attr(0, "NUMA node")
 
