@@ -31,6 +31,19 @@ def accessor(view: str, field: str) -> str:
     return f"{view.lower()}_{field}"
 
 
+_HOOKS = tuple(hook for mechanism in MECHANISMS.values() for hook in mechanism.hooks)
+_HOOK_PARAMETERS = frozenset(p.name for hook in _HOOKS for p in hook.parameters)
+_FUNCTION_PREFIXES = ("fn_", "hook_", "py_")
+# What the emitted code itself says.
+_USED = (
+    C_WORDS
+    | {accessor(view, field) for view in VIEWS for field in field_info(view)}
+    | {f"hook_{hook.name}" for hook in _HOOKS}
+    | INT_TYPES.keys()
+    | {"tunables"}
+)
+
+
 class Names:
     """Hands out identifiers that are unique in their C scope."""
 
@@ -39,29 +52,28 @@ class Names:
 
     @classmethod
     def of_file(cls, reserved: frozenset[str]) -> Names:
-        """Names that are free at file scope, and that locals may not hide."""
-        accessors = {accessor(view, field) for view in VIEWS for field in field_info(view)}
-        hooks = {f"hook_{hook.name}" for m in MECHANISMS.values() for hook in m.hooks}
-        return cls(C_WORDS | reserved | accessors | hooks | INT_TYPES.keys() | {"tunables"})
+        """Names that are free at file scope."""
+        return cls(_USED | reserved)
 
     @classmethod
-    def of_function(cls, file: Names) -> Names:
-        """Names for one function's parameters and variables.
+    def of_function(cls, macros: frozenset[str]) -> Names:
+        """Names for a function's parameters and variables, which may hide what the file defines.
 
-        What mechanisms call the parameters of hooks is fit for C, and stays as it is although
-        templates use the same words.
+        What mechanisms call the parameters of hooks is fit for C, and stays as it is.
         """
-        parameters = {
-            parameter.name
-            for mechanism in MECHANISMS.values()
-            for hook in mechanism.hooks
-            for parameter in hook.parameters
-        }
-        return cls(file._taken - parameters)
+        return cls(_USED | (macros - _HOOK_PARAMETERS))
+
+    def copy(self) -> Names:
+        """The same names taken, to go on from separately."""
+        return Names(self._taken)
 
     def pick(self, name: str) -> str:
         """`name`, or `name` with as many underscores behind it as make it unique."""
-        while name in self._taken or name.startswith("py_"):
-            name = f"{name}_" if name in self._taken else f"v_{name}"
+        while name in self._taken:
+            name += "_"
         self._taken.add(name)
         return name
+
+    def pick_variable(self, name: str) -> str:
+        """The like for a variable, which must not hide a function that the code calls."""
+        return self.pick(f"v_{name}" if name.startswith(_FUNCTION_PREFIXES) else name)

@@ -21,34 +21,46 @@ if TYPE_CHECKING:
 
 __all__ = ["emit_c"]
 
+# A policy may leave a variable unused or compare needlessly; that is no defect of the C.
+_QUIET = """\
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Weverything"
+"""
+_LOUD = "#pragma clang diagnostic pop\n"
 _WIDTH = 100
 _TAB = 8
 
 
-def emit_c(program: PolicyProgram, reserved: frozenset[str] = frozenset()) -> str:
+def emit_c(
+    program: PolicyProgram,
+    reserved: frozenset[str] = frozenset(),
+    macros: frozenset[str] | None = None,
+) -> str:
     """C of all functions of `program`: `hook_NAME` for hooks, `fn_NAME` for helpers.
 
-    No other identifier defined in the text is one of `reserved`, except the parameters of hooks.
-    The text ends with a `#line` of the policy in force.
+    No helper is called like one of `reserved`, no variable like one of `macros`, the object-like
+    macros among them (by default all of `reserved`, to be on the safe side); the parameters of
+    hooks keep their names. The text ends with a `#line` of the policy in force.
     """
     names = Names.of_file(reserved)
+    inner = Names.of_function(reserved if macros is None else macros)
     functions = {
         # the template calls hooks by these very names
         f.name: f"hook_{f.name}" if f.kind == "hook" else names.pick(f"fn_{f.name}")
         for f in program.functions
     }
-    parts = [_Function(function, functions, names).text() for function in program.functions]
-    return "\n".join(parts)
+    parts = [_Function(function, functions, inner.copy()).text() for function in program.functions]
+    return "\n".join([_QUIET, *parts, _LOUD])
 
 
 class _Function:
     """Writes one function."""
 
-    def __init__(self, function: ir.Function, functions: dict[str, str], file: Names) -> None:
+    def __init__(self, function: ir.Function, functions: dict[str, str], names: Names) -> None:
         self.function = function
-        self.names = Names.of_function(file)
+        self.names = names
         self.variables = {
-            name: self.names.pick(name)
+            name: self.names.pick_variable(name)
             for name in [*(p.name for p in function.parameters), *function.locals]
         }
         self.c_name = functions[function.name]
@@ -178,18 +190,18 @@ class _Function:
     def _counted_loop(self, loop: ir.For) -> None:
         """Counts trips apart from the variable, which the body may change and later code read."""
         target = self.variables[loop.target]
-        trip = self.names.pick(f"{target}_trip")
+        trip = self.names.pick_variable(f"{target}_trip")
         kind = ir.int_type(loop.start)
         wide = IntType("s64" if kind.signed else "u64", 64, kind.signed)
         test = f"{trip} < {loop.trips}"
         start = self.expressions.bare(loop.start)
         fixed = isinstance(loop.start, ir.Const) and isinstance(loop.stop, ir.Const)
         if not isinstance(loop.start, ir.Const):
-            first = self.names.pick(f"{target}_start")
+            first = self.names.pick_variable(f"{target}_start")
             self._write(f"const {kind.name} {first} = {start};", loop.span)
             start = first
         if not fixed:
-            trips = self.names.pick(f"{target}_trips")
+            trips = self.names.pick_variable(f"{target}_trips")
             way = "up" if loop.step > 0 else "down"
             self._write(
                 f"const u64 {trips} = py_hide(py_trips_{way}_{wide.name}"
