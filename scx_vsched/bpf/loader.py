@@ -36,6 +36,7 @@ __all__ = [
     "LoadError",
     "ProgramStats",
     "SchedulerObject",
+    "check_tunables",
     "parse_verifier_stats",
     "read_meta",
 ]
@@ -105,6 +106,23 @@ def read_meta(data: bytes, path: Path) -> ObjectMeta:
         raise ObjectError(f"{path}: {error.message}", error.hint) from None
 
 
+def check_tunables(meta: ObjectMeta, values: Mapping[str, int]) -> None:
+    """Raise UserError for a tunable that the policy lacks, or a value out of its bounds."""
+    tunables = {tunable.name: tunable for tunable in meta.tunables}
+    for name, value in values.items():
+        if name not in tunables:
+            known = ", ".join(tunables) or "none"
+            raise UserError(f"policy {meta.policy} has no tunable {name}", f"it has: {known}")
+        tunable = tunables[name]
+        if not tunable.min <= value <= tunable.max:
+            unit = f" {tunable.unit}" if tunable.unit else ""
+            raise UserError(
+                f"tunable {name} = {value}{unit} is out of range: "
+                f"{tunable.min} to {tunable.max}{unit}",
+                f"{name}: {tunable.doc}",
+            )
+
+
 class SchedulerObject:
     """A built scheduler on its way into the kernel; closed on exit from its context."""
 
@@ -161,23 +179,11 @@ class SchedulerObject:
 
     def set_tunables(self, values: Mapping[str, int]) -> None:
         """Before load: values of tunables by name; raises UserError naming bounds and unit."""
-        slots = {tunable.name: (i, tunable) for i, tunable in enumerate(self.meta.tunables)}
-        for name, value in values.items():
-            if name not in slots:
-                known = ", ".join(slots) or "none"
-                raise UserError(
-                    f"policy {self.meta.policy} has no tunable {name}", f"it has: {known}"
-                )
-            index, tunable = slots[name]
-            if not tunable.min <= value <= tunable.max:
-                unit = f" {tunable.unit}" if tunable.unit else ""
-                raise UserError(
-                    f"tunable {name} = {value}{unit} is out of range: "
-                    f"{tunable.min} to {tunable.max}{unit}",
-                    tunable.doc,
-                )
-            raw = struct.pack("=q" if tunable.type == "s64" else "=Q", value)
-            self._constants[self._rodata["tunables"].offset + 8 * index] = raw
+        check_tunables(self.meta, values)
+        for index, tunable in enumerate(self.meta.tunables):
+            if tunable.name in values:
+                raw = struct.pack("=q" if tunable.type == "s64" else "=Q", values[tunable.name])
+                self._constants[self._rodata["tunables"].offset + 8 * index] = raw
 
     def set_constant(self, name: str, value: int) -> None:
         """Before load: the value of a `const volatile` integer; KeyError where there is none."""
@@ -349,13 +355,15 @@ def _load_error(path: Path, error: BpfError) -> LoadError:
         detail = "".join(f"\n  {line}" for line in log[-_LOG_TAIL:])
         return LoadError(f"{path}: {error.message}{detail}", hint, log)
     end = next((i for i, line in enumerate(log) if "END PROG LOAD LOG" in line), len(log))
-    verdict = log[begin + 1 : end]
-    sources = [found[1] for line in verdict if (found := re.match(r"; .* @ (\S+:\d+)$", line))]
-    where = f" at {sources[-1]}" if sources else ""
-    tail = "".join(f"\n  {line}" for line in verdict[-_LOG_TAIL:])
+    verdict = [line for line in log[begin + 1 : end] if not line.startswith("processed ")]
+    source, where = 0, ""
+    for i, line in enumerate(verdict):
+        if found := re.match(r"; .* @ (\S+:\d+)$", line):
+            source, where = i, f" at {found[1]}"
+    tail = "".join(f"\n  {line}" for line in verdict[source:][-_LOG_TAIL:])
     return LoadError(
         f"{path}: the kernel's verifier refuses {failed[1]}{where}{tail}",
-        "`run -v` prints its whole log; a defect of the policy or of this project",
+        "`run -v` prints its whole log",
         log,
         failed[1],
     )

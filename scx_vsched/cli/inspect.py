@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path  # noqa: TC003 - typer evaluates annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from scx_vsched.bpf.inspect import Report
 
 __all__ = ["app"]
+
+_PIPE_WIDTH = 160
 
 app = typer.Typer(add_completion=False)
 
@@ -39,7 +42,8 @@ def inspect(
 def _print(report: Report) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    console = Console()
+    # A pipe gets whole lines, whatever the width of a terminal that is not there.
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     console.print(f"{report.path}: {report.size:,} bytes, licence {report.license}", markup=False)
     if meta := report.meta:
         console.print(
@@ -55,7 +59,10 @@ def _print(report: Report) -> None:
     _table(
         console,
         ("program", "section", "instructions", "source"),
-        ((p.name, p.section, p.instructions, "\n".join(p.sources)) for p in report.programs),
+        (
+            (p.name, p.section, p.instructions, ", ".join(map(_short, p.sources)))
+            for p in report.programs
+        ),
     )
     _table(
         console,
@@ -82,11 +89,16 @@ def _print(report: Report) -> None:
     )
 
 
+def _short(source: str) -> str:
+    """A source without its directory."""
+    return source.rpartition("/")[2]
+
+
 def _table(console: Console, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(*columns, box=None)
+    table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         # As text: names in an object are not markup.
         table.add_row(*(Text(str(cell)) for cell in row))

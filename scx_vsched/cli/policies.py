@@ -60,9 +60,10 @@ def _print(name: str, program: PolicyProgram) -> None:
 
     console = Console()
     console.print(f"[bold]{name}[/bold] (mechanism {program.mechanism.name})", highlight=False)
-    console.print(program.doc.strip(), markup=False, highlight=False)
+    for paragraph in program.doc.strip().split("\n\n"):
+        console.print(" ".join(paragraph.split()), markup=False, highlight=False)
     if program.tunables:
-        table = Table("tunable", "default", "range", "unit", "meaning", box=None)
+        table = Table("tunable", "default", "range", "unit", "meaning", box=None, pad_edge=False)
         for tunable in program.tunables:
             table.add_row(
                 tunable.name,
@@ -72,7 +73,8 @@ def _print(name: str, program: PolicyProgram) -> None:
                 tunable.doc,
             )
         console.print(table)
-    features = Table("feature (--without)", "meaning", box=None)
+    features = Table("feature (--without)", "meaning", box=None, pad_edge=False)
     for feature in program.mechanism.features:
         features.add_row(feature.name, feature.doc)
     console.print(features)
+    console.print()

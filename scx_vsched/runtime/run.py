@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scx_vsched.bpf.elf import read_object
-from scx_vsched.bpf.loader import AttachError, LoadError, read_meta
+from scx_vsched.bpf.loader import AttachError, LoadError, check_tunables, read_meta
 from scx_vsched.errors import UserError
 from scx_vsched.runtime.display import JsonLines, LiveTable, TextLines, notice
 from scx_vsched.runtime.prerequisites import check_machine
@@ -60,7 +60,6 @@ def run(options: RunOptions) -> int:
 
     Returns the exit status; raises UserError where it cannot be started.
     """
-    check_machine()
     with _object_file(options) as path, _stop_on_signals() as stop:
         try:
             return _Run(path, options, stop).run()
@@ -76,8 +75,14 @@ def run(options: RunOptions) -> int:
 
 @contextlib.contextmanager
 def _object_file(options: RunOptions) -> Iterator[Path]:
-    """The object to load: the one given, or one built from the policy."""
+    """The object to load: the one given, or one built from the policy.
+
+    A mistake in the arguments is told before what the machine lacks: it is quicker to mend.
+    """
     if options.object_path:
+        meta = read_meta(read_object(options.object_path), options.object_path)
+        check_tunables(meta, options.tunables)
+        check_machine()
         yield options.object_path
         return
     # Where an object is given, neither the compiler nor the templates are wanted (or there).
@@ -85,6 +90,7 @@ def _object_file(options: RunOptions) -> Iterator[Path]:
     from scx_vsched.policies import resolve_policy  # noqa: PLC0415
 
     policy = resolve_policy(options.policy)
+    check_machine()
     with tempfile.TemporaryDirectory(prefix="scx_vsched-") as directory:
         out = Path(directory) / f"{policy.stem}.bpf.o"
         build(policy, out, without=options.without)

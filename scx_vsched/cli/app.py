@@ -1,0 +1,62 @@
+"""The command line as typer sees it: one module per subcommand, imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["app"]
+
+_COMMANDS = ("run", "build", "check", "inspect", "policies", "vm")
+
+
+class _LazyGroup(TyperGroup):
+    """Imports a subcommand's module when it is asked for: `run` in a slow guest needs no other."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The subcommands in the order of the help."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The subcommand, or None."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"scx_vsched.cli.{cmd_name}")
+        convert: Callable[[typer.Typer], Any] = (
+            typer.main.get_group if cmd_name == "vm" else typer.main.get_command
+        )
+        command = convert(module.app)
+        command.name = cmd_name
+        return command
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from scx_vsched.version import VERSION  # noqa: PLC0415
+
+        print(f"scx_vsched {VERSION}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="CPU schedulers for virtual machines, generated from Python policies.",
+)
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
