@@ -23,7 +23,7 @@ MAX_WORK = 20_000
 """Operations that one call of a function may execute, loops at their longest."""
 
 MAX_LOCALS = 32
-"""Variables and parameters along a chain of calls; BPF's stack has 512 bytes."""
+"""Variables and scalar parameters along a chain of calls; BPF's stack has 512 bytes."""
 
 # A division tests its divisor, a signed one the signs too; a branch costs the verifier a state.
 _WEIGHTS = {ir.Compare: 2, ir.Conditional: 2, ir.Extremum: 2, ir.If: 2, ir.Logic: 2, ir.Abs: 2}
@@ -72,7 +72,8 @@ def ordered(
 
 def cost(function: ir.Function, callees: Mapping[str, Cost]) -> Cost:
     """The cost of `function`, given that of the functions it calls."""
-    own = len(function.locals) + len(function.parameters)
+    own = len(function.locals)
+    own += sum(not isinstance(parameter.type, ir.ViewType) for parameter in function.parameters)
     total = Cost(0, 0, 0)
     for statement in function.body:
         total += _cost(statement, callees)

@@ -284,7 +284,9 @@ class Expressions:
         if isinstance(right, ir.Const) and not 0 <= right.value < found.bits:
             raise self.reporter.refuse(
                 node.right,
-                f"shift of {'a' if literal else f'a {found.name} by a'} constant out of range",
+                "shift of a number out of range"
+                if literal
+                else f"shift of {found.name} out of range",
                 f"the count must be 0 to {found.bits - 1}",
             )
         if isinstance(left, ir.Const) and isinstance(right, ir.Const):

@@ -52,17 +52,13 @@ def read_text(path: Path) -> str:
         raise _failure(reporter, f"cannot read the policy: {reason}", "") from None
     if len(data) > MAX_BYTES:
         raise _too_large(reporter)
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-    except SyntaxError as error:
-        raise _failure(reporter, str(error.msg), "save the file as UTF-8") from None
+    encoding = _declared_encoding(data, reporter)
     if encoding not in {"utf-8", "utf-8-sig", "ascii"}:
-        raise _failure(
-            reporter, f"the policy is encoded in {encoding}", "save the file as UTF-8"
-        ) from None
+        raise _failure(reporter, f"the policy is encoded in {encoding}", "save the file as UTF-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        reporter = Reporter(str(path), _lines(data.decode(errors="replace")))
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - (data.rfind(b"\n", 0, error.start) + 1)
         reporter.report(
@@ -75,8 +71,7 @@ def read_text(path: Path) -> str:
 
 def parse(text: str, filename: str) -> Source:
     """The syntax tree of `text`; PolicyError if it is not Python, too large or too deep."""
-    # Python ends lines at \n, \r and \r\n only, unlike str.splitlines().
-    lines = tuple(io.StringIO(text, newline=None).read().split("\n"))
+    lines = _lines(text)
     reporter = Reporter(filename, lines)
     try:
         size = len(text.encode())
@@ -106,6 +101,22 @@ def parse(text: str, filename: str) -> Source:
     except (RecursionError, MemoryError):
         raise _failure(reporter, "too deeply nested for Python's compiler", _SPLIT) from None
     return Source(filename, tree, reporter)
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    """The lines as Python counts them: at \\n, \\r and \\r\\n only, unlike str.splitlines()."""
+    return tuple(io.StringIO(text, newline=None).read().split("\n"))
+
+
+def _declared_encoding(data: bytes, reporter: Reporter) -> str:
+    try:
+        return tokenize.detect_encoding(io.BytesIO(data).readline)[0]
+    except SyntaxError as error:
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return "utf-8"  # as far as it says; the bytes are another matter
+        raise _failure(reporter, str(error.msg), "save the file as UTF-8") from None
 
 
 _SPLIT = "split it into helper functions and local variables"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from scx_vsched.policy import ir
 from scx_vsched.policy.bounds import Interval, interval, trips
-from scx_vsched.policy.conversions import coerce, settle, unify
+from scx_vsched.policy.conversions import coerce, common_type, settle, unify
 from scx_vsched.policy.diagnostics import Refused, Reporter, header_span, span_of
 from scx_vsched.policy.expressions import Expressions
 from scx_vsched.policy.refusals import refuse_statement
@@ -72,7 +72,10 @@ class _FunctionChecker:
 
     def function(self) -> ir.Function | None:
         for argument in self.node.args.args[self.names.is_method :]:
-            self._check_free(argument, argument.arg)
+            try:
+                self._check_free(argument, argument.arg)
+            except Refused:
+                self.failed = True
         body = list(self.node.body)
         doc = ast.get_docstring(self.node) or ""
         if doc:
@@ -306,10 +309,14 @@ class _FunctionChecker:
         target = self._target(node.target)
         try:
             start, stop, step, stop_node = self._range(node.iter)
-            known = self.names.locals.get(target)
-            target_type = ir.int_type(start) if known is None else known
-            if known is not None:
-                coerce(self.reporter, node.iter, start, known, f"that `{target}` has")
+            kind = ir.int_type(start)
+            known = self.names.locals.get(target) or kind
+            if not isinstance(known, IntType) or common_type(kind, known) != known:
+                raise self.reporter.refuse(
+                    node.target,
+                    f"the loop counts in {kind.name}, `{target}` is {_a(known)} already",
+                    "use another variable",
+                )
             bounds = self._interval(start), self._interval(stop)
             count = trips(*bounds, step)
             if count.high > MAX_TRIPS:
@@ -319,7 +326,7 @@ class _FunctionChecker:
             self.names.locals.setdefault(target, None)
             self._loop_body(node.body, assigned | {target})
             return None, assigned | {target}
-        self.names.locals[target] = target_type
+        self.names.locals[target] = known
         if target in self.once:
             values = bounds[0].low, bounds[0].high, bounds[1].low - 1, bounds[1].high - 1
             if step < 0:

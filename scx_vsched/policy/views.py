@@ -3,13 +3,14 @@
 Each field has a type, a unit and a line of documentation; the compiler turns `task.weight` into a
 call of the accessor `task_weight()` that the mechanism's template provides, so a field costs
 nothing unless a hook reads it. In CPython a view is a frozen dataclass with defaults, made by
-tests and simulations: `Task(weight=2048)`.
+tests and simulations: `Task(weight=2048)`; a value that its field's type cannot hold is refused.
 """
 
 # ruff: noqa: RUF009 - `_attr()` returns a dataclass field, not a default that instances share
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +23,26 @@ def _attr(default: int, doc: str, unit: str = "") -> Any:
     return dataclasses.field(default=default, metadata={"doc": doc, "unit": unit})
 
 
+class _View:
+    """Checks that each field is given what the kernel could hold there."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        view = type(self).__name__
+        for name, info in field_info(view).items():
+            value = getattr(self, name)
+            if info.type is None:
+                if not isinstance(value, bool):
+                    raise TypeError(f"{view}.{name} = {value!r} is not a bool")
+            elif not isinstance(value, int):
+                raise TypeError(f"{view}.{name} = {value!r} is not an integer")
+            elif not info.type.holds(value):
+                raise ValueError(f"{view}.{name} = {value} does not fit {info.type}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(_View):
     """A thread, as the scheduler knows it at the moment of the hook."""
 
     pid: s32 = _attr(1, "thread id in the initial namespace")
@@ -44,7 +63,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VCpu:
+class VCpu(_View):
     """A vCPU of this guest."""
 
     id: u32 = _attr(0, "number of the vCPU in the guest")
@@ -57,7 +76,7 @@ class VCpu:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sched:
+class Sched(_View):
     """The scheduler as a whole, seen from the vCPU or cache that the hook decides about."""
 
     now_ns: u64 = _attr(0, "monotonic time", "ns")
@@ -78,6 +97,7 @@ class FieldInfo:
 VIEWS: dict[str, type] = {"Task": Task, "VCpu": VCpu, "Sched": Sched}
 
 
+@functools.cache
 def field_info(view: str) -> dict[str, FieldInfo]:
     """The fields of the view named `view`, by name, in declaration order."""
     return {

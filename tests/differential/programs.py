@@ -1,0 +1,685 @@
+"""Random, well-typed policy functions with an evaluator of their own.
+
+Nothing here uses the compiler: types are (bits, signed) pairs or "bool", trees are plain nodes, and
+`Evaluator` walks them with Python's integers. It is the third opinion in the differential test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+BOOL = "bool"
+Type = tuple[int, bool] | str  # (bits, signed) or BOOL
+INTS: tuple[tuple[int, bool], ...] = tuple((b, s) for b in (8, 16, 32, 64) for s in (False, True))
+NAMES = {t: f"{'s' if t[1] else 'u'}{t[0]}" for t in INTS}
+TYPES = {name: t for t, name in NAMES.items()} | {"bool": BOOL}
+
+SCALARS: dict[str, Type] = {
+    "a": (64, False), "b": (64, True), "c": (32, False), "d": (32, True),
+    "e": (16, False), "f": (16, True), "g": (8, False), "h": (8, True), "p": BOOL,
+}  # fmt: skip
+MAX_TRIPS = 5
+
+
+def name_of(t: Type) -> str:
+    return t if isinstance(t, str) else NAMES[t]
+
+
+def limits(t: tuple[int, bool]) -> tuple[int, int]:
+    bits, signed = t
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+
+
+def wrap(value: int, t: tuple[int, bool]) -> int:
+    low, high = limits(t)
+    return (value - low) % (high - low + 1) + low
+
+
+def fits_within(small: tuple[int, bool], large: tuple[int, bool]) -> bool:
+    return limits(large)[0] <= limits(small)[0] and limits(small)[1] <= limits(large)[1]
+
+
+@dataclass
+class Expr:
+    """An operator or a leaf; `type` is None for a bare number."""
+
+    kind: str
+    type: Type | None
+    parts: tuple[Any, ...]
+
+    def source(self) -> str:
+        kind, parts = self.kind, self.parts
+        match kind:
+            case "number":
+                return str(parts[0]) if parts[0] >= 0 else f"({parts[0]})"
+            case "name":
+                return str(parts[0])
+            case "unary":
+                return f"({parts[0]}{parts[1].source()})"
+            case "not":
+                return f"(not {parts[0].source()})"
+            case "binary" | "shift":
+                return f"({parts[1].source()} {parts[0]} {parts[2].source()})"
+            case "compare":
+                ops, operands = parts
+                rest = "".join(f" {o} {e.source()}" for o, e in zip(ops, operands[1:], strict=True))
+                return f"({operands[0].source()}{rest})"
+            case "logic":
+                return "(" + f" {parts[0]} ".join(e.source() for e in parts[1]) + ")"
+            case "if":
+                return f"({parts[1].source()} if {parts[0].source()} else {parts[2].source()})"
+            case "call":
+                return f"{parts[0]}({', '.join(e.source() for e in parts[1])})"
+            case _:
+                raise AssertionError(kind)
+
+
+@dataclass
+class Stmt:
+    kind: str
+    parts: tuple[Any, ...]
+
+    def lines(self) -> list[str]:
+        kind, parts = self.kind, self.parts
+        match kind:
+            case "assign":
+                name, annotation, value = parts
+                return [f"{name}{f': {annotation}' if annotation else ''} = {value.source()}"]
+            case "augment":
+                return [f"{parts[0]} {parts[1]}= {parts[2].source()}"]
+            case "return":
+                return [f"return {parts[0].source()}"]
+            case "break" | "continue":
+                return [kind]
+            case "if":
+                test, body, orelse = parts
+                lines = [f"if {test.source()}:", *_indented(body)]
+                if len(orelse) == 1 and orelse[0].kind == "if":
+                    first, *rest = orelse[0].lines()
+                    lines += [f"el{first}", *rest]
+                elif orelse:
+                    lines += ["else:", *_indented(orelse)]
+                return lines
+            case "for":
+                target, arguments, body = parts
+                shown = ", ".join(e.source() for e in arguments)
+                return [f"for {target} in range({shown}):", *_indented(body)]
+            case _:
+                raise AssertionError(kind)
+
+
+def _indented(body: list[Stmt]) -> list[str]:
+    return [f"    {line}" for statement in body for line in statement.lines()] or ["    pass"]
+
+
+@dataclass
+class Function:
+    name: str
+    method: bool
+    views: dict[str, str]
+    scalars: dict[str, Type]
+    returns: Type
+    body: list[Stmt] = field(default_factory=list)
+    depth: int = 0  # of the calls below it
+
+    @property
+    def full(self) -> bool:
+        """Whether this is a tested function, not a helper of one."""
+        return len(self.scalars) == len(SCALARS)
+
+    def source(self) -> str:
+        parameters = [f"{n}: {v}" for n, v in self.views.items()]
+        parameters += [f"{n}: {name_of(t)}" for n, t in self.scalars.items()]
+        if self.method:
+            parameters.insert(0, "self")
+        head = f"def {self.name}({', '.join(parameters)}) -> {name_of(self.returns)}:"
+        return "\n".join([head, *_indented(self.body)])
+
+
+class Generator:
+    """Draws well-typed functions; `fields` gives each view's fields and their types."""
+
+    def __init__(self, random: Random, fields: dict[str, dict[str, Type]], tunables: dict[str, Type]):
+        self.random = random
+        self.fields = fields
+        self.tunables = tunables
+        self.callable: list[Function] = []
+
+    def function(self, name: str, *, method: bool, views: dict[str, str], full: bool) -> Function:
+        random = self.random
+        chosen = dict(SCALARS) if full else dict(random.sample(sorted(SCALARS.items()), 3))
+        returns: Type = random.choice([*INTS, (64, False), (64, True), BOOL, BOOL])
+        made = Function(name, method, views, chosen, returns)
+        made.body = _Body(self, made).statements()
+        return made
+
+
+class _Body:
+    def __init__(self, generator: Generator, function: Function) -> None:
+        self.generator = generator
+        self.random = generator.random
+        self.function = function
+        self.readable: dict[str, Type] = dict(function.scalars)
+        self.writable: dict[str, Type] = {}
+        self.names = 0
+        self.most = 8 if function.full else 3  # the compiler limits them
+        self.loops = 0
+        self.calls = 0
+
+    # ---- Statements ----
+
+    def statements(self) -> list[Stmt]:
+        body = [self.declare() for _ in range(self.random.randint(0, 3))]
+        body += self.block(2, self.random.randint(1, 4))
+        body.append(Stmt("return", (self.expr(self.function.returns, 4),)))
+        return body
+
+    def fresh(self) -> str:
+        self.names += 1
+        return f"x{self.names}"
+
+    def declare(self) -> Stmt:
+        t: Type = self.random.choice([*INTS, (64, True), BOOL])
+        name = self.fresh()
+        if self.random.random() < 0.3 and t == (64, True):
+            value, annotation = Expr("number", None, (self.number((64, True)),)), ""
+        elif self.random.random() < 0.5:
+            value, annotation = self.expr(t, 3), name_of(t)
+        else:
+            value = self.strict(t, 3)
+            annotation = "" if value.type == t else name_of(t)
+        self.readable[name] = self.writable[name] = t
+        return Stmt("assign", (name, annotation, value))
+
+    def block(self, depth: int, count: int) -> list[Stmt]:
+        before = dict(self.readable), dict(self.writable)
+        body = [self.statement(depth) for _ in range(count)]
+        if depth < 2:  # what an inner block declares may be unassigned after it
+            self.readable, self.writable = before
+        return body
+
+    def statement(self, depth: int) -> Stmt:
+        kind = self.random.choice(["assign", "assign", "augment", "declare", "if", "if", "for"])
+        if kind in {"assign", "augment"} and not self.writable:
+            kind = "declare"
+        if (kind in {"if", "for"} and depth == 0) or (kind == "for" and self.names >= self.most):
+            kind = "declare" if self.names < self.most else "return"
+        if kind == "declare" and self.names >= self.most:
+            kind = "assign" if self.writable else "return"
+        if kind == "return":
+            return Stmt("if", (self.condition(2), [self.give_up()], []))
+        if kind == "declare":
+            return self.declare()
+        if kind == "assign":
+            name = self.random.choice(sorted(self.writable))
+            return Stmt("assign", (name, "", self.expr(self.writable[name], 3)))
+        if kind == "augment":
+            return self.augment()
+        if kind == "if":
+            return self.branch(depth)
+        return self.loop(depth)
+
+    def give_up(self) -> Stmt:
+        return Stmt("return", (self.expr(self.function.returns, 2),))
+
+    def augment(self) -> Stmt:
+        ints = [n for n in sorted(self.writable) if self.writable[n] != BOOL]
+        if not ints:
+            return self.declare()
+        name = self.random.choice(ints)
+        t = self.writable[name]
+        assert isinstance(t, tuple)
+        op = self.random.choice(["+", "-", "*", "//", "%", "&", "|", "^", "<<", ">>"])
+        if op in {"<<", ">>"}:
+            return Stmt("augment", (name, op, self.count(t)))
+        if op in {"//", "%"}:
+            return Stmt("augment", (name, op, self.nonzero(self.expr(t, 2, bare=True), t)))
+        return Stmt("augment", (name, op, self.expr(t, 2, bare=True)))
+
+    def branch(self, depth: int) -> Stmt:
+        test = self.condition(3)
+        shared = self.fresh() if self.names < self.most and self.random.random() < 0.3 else ""
+        t: Type = self.random.choice([*INTS, BOOL])
+        arms = []
+        for arm in range(2):
+            body = self.block(depth - 1, self.random.randint(1, 2))
+            if shared:
+                body.append(Stmt("assign", (shared, name_of(t) if arm == 0 else "", self.expr(t, 2))))
+            arms.append(body)
+        if shared:
+            self.readable[shared] = self.writable[shared] = t
+        elif self.random.random() < 0.3:
+            arms[1] = []
+        elif self.loops and self.random.random() < 0.3:
+            arms[0].append(Stmt(self.random.choice(["break", "continue"]), ()))
+        elif self.random.random() < 0.15:
+            arms[0].append(self.give_up())
+        return Stmt("if", (test, arms[0], arms[1]))
+
+    def loop(self, depth: int) -> Stmt:
+        random = self.random
+        target = self.fresh()
+        bound: Type = (64, True)
+        least = 0
+        kind = random.choice(["stop", "start", "step", "min", "mod", "and", "count", "tunable"])
+        number = lambda low, high: Expr("number", None, (random.randint(low, high),))  # noqa: E731
+        if kind == "stop":
+            least = random.randint(0, MAX_TRIPS)
+            arguments = [Expr("number", None, (least,))]
+        elif kind == "start":
+            start, least = random.randint(-4, 4), random.randint(0, MAX_TRIPS)
+            arguments = [Expr("number", None, (v,)) for v in (start, start + least)]
+        elif kind == "step":
+            step = random.choice([-3, -2, -1, 2, 3, 7])
+            start = random.randint(-9, 9)
+            least = random.randint(0, MAX_TRIPS)
+            end = start + step * least - (random.randint(0, abs(step) - 1) if least else 0) * (
+                1 if step > 0 else -1
+            )
+            arguments = [Expr("number", None, (v,)) for v in (start, end, step)]
+        elif kind == "tunable":
+            bound = self.generator.tunables["trips"]
+            arguments = [Expr("name", bound, ("self.trips",))] if self.function.method else [
+                number(0, MAX_TRIPS)
+            ]
+            bound = bound if self.function.method else (64, True)
+        else:
+            bound = random.choice(INTS)
+            value = self.strict(bound, 2)
+            limit = random.randint(1, MAX_TRIPS)
+            if kind == "mod":
+                value = Expr("binary", bound, ("%", value, Expr("number", None, (limit,))))
+            elif kind == "and":
+                value = Expr("binary", bound, ("&", value, Expr("number", None, (3,))))
+            else:
+                low = Expr("number", None, (-2 if bound[1] else 0,))
+                value = Expr("call", bound, ("min", [value, Expr("number", None, (limit,))]))
+                value = Expr("call", bound, ("max", [value, low]))
+            arguments = [value]
+            if kind == "count" and bound[1]:
+                arguments = [value, Expr("number", None, (-4,)), Expr("number", None, (-2,))]
+        outer = dict(self.readable), dict(self.writable)
+        self.readable[target] = bound
+        if random.random() < 0.3:
+            self.writable[target] = bound
+        self.loops += 1
+        body = self.block(depth - 1, random.randint(1, 3))
+        self.loops -= 1
+        self.readable, self.writable = outer
+        if least > 0 and kind in {"stop", "start", "step"}:
+            self.readable[target] = bound  # a loop that surely ran leaves its variable behind
+        return Stmt("for", (target, arguments, body))
+
+    # ---- Expressions ----
+
+    def number(self, t: tuple[int, bool]) -> int:
+        low, high = limits(t)
+        random = self.random
+        value = random.choice(
+            [0, 1, 2, 3, 5, 7, 10, 100, 1000, low, high, low + 1, high - 1, high // 2 + 1,
+             random.randint(low, high), 1 << random.randint(0, t[0] - 1), -1, -2, -7]
+        )  # fmt: skip
+        return value if low <= value <= high else random.randint(0, min(high, 9))
+
+    def count(self, t: tuple[int, bool]) -> Expr:
+        if self.random.random() < 0.5:
+            return Expr("number", None, (self.random.randint(0, t[0] - 1),))
+        drawn = self.strict(self.random.choice(INTS), 1)
+        return self.variable(t) if _is_constant(drawn) else drawn
+
+    def variable(self, t: tuple[int, bool]) -> Expr:
+        """Something that no compiler knows, as a `t`."""
+        variable, view = self.random.choice(sorted(self.function.views.items()))
+        fields = [f for f, k in self.generator.fields[view].items() if k != BOOL]
+        field_name = self.random.choice(fields)
+        read = Expr("name", self.generator.fields[view][field_name], (f"{variable}.{field_name}",))
+        return Expr("call", t, (NAMES[t], [read]))
+
+    def nonzero(self, divisor: Expr, t: tuple[int, bool]) -> Expr:
+        """Constant zeros are refused; what only happens to be zero is not."""
+        if divisor.kind == "number":
+            return Expr("number", None, (divisor.parts[0] or 7,))
+        return self.variable(t) if _is_constant(divisor) else divisor
+
+    def condition(self, depth: int) -> Expr:
+        if self.random.random() < 0.3:
+            return self.strict(self.random.choice(INTS), depth)
+        return self.strict(BOOL, depth)
+
+    def expr(self, t: Type, depth: int, *, bare: bool = False) -> Expr:
+        """An expression that may stand where a `t` is expected: narrower, or a bare number."""
+        random = self.random
+        if t == BOOL:
+            return self.strict(BOOL, depth)
+        assert isinstance(t, tuple)
+        if random.random() < (0.2 if bare or depth < 2 else 0.05):
+            return Expr("number", None, (self.number(t),))
+        if random.random() < 0.1:
+            numbers = [Expr("number", None, (self.number(t),)) for _ in range(2)]
+            return Expr("if", None, (self.condition(depth - 1), *numbers))
+        if random.random() < 0.25:
+            narrower = [s for s in INTS if fits_within(s, t)]
+            return self.strict(random.choice(narrower), depth)
+        return self.strict(t, depth)
+
+    def leaf(self, t: Type) -> Expr:
+        random = self.random
+        found = [Expr("name", t, (n,)) for n, kind in self.readable.items() if kind == t]
+        for variable, view in self.function.views.items():
+            fields = self.generator.fields[view]
+            found += [Expr("name", t, (f"{variable}.{f}",)) for f, k in fields.items() if k == t]
+        if self.function.method:
+            found += [
+                Expr("name", t, (f"self.{n}",)) for n, k in self.generator.tunables.items() if k == t
+            ]
+        if found and random.random() < 0.9:
+            return random.choice(found)
+        if t == BOOL:
+            pool = [n for n, kind in self.readable.items() if kind != BOOL]
+            if pool:
+                name = random.choice(sorted(pool))
+                left = Expr("name", self.readable[name], (name,))
+                kind = self.readable[name]
+                assert isinstance(kind, tuple)
+                right = Expr("number", None, (self.number(kind),))
+                return Expr("compare", BOOL, ((random.choice(["<", "!="]),), (left, right)))
+            return Expr("name", BOOL, (random.choice(["True", "False"]),))
+        assert isinstance(t, tuple)
+        number = self.number(random.choice(INTS))
+        return Expr("call", t, (NAMES[t], [Expr("number", None, (number,))]))
+
+    def strict(self, t: Type, depth: int) -> Expr:
+        """An expression whose type is `t` itself."""
+        if depth <= 0:
+            return self.leaf(t)
+        return self.boolean(depth) if t == BOOL else self.integer(t, depth)  # type: ignore[arg-type]
+
+    def boolean(self, depth: int) -> Expr:
+        random = self.random
+        kind = random.choice(["compare"] * 4 + ["chain", "not", "logic", "logic", "if", "call", "leaf"])
+        if kind == "leaf":
+            return self.leaf(BOOL)
+        if kind == "not":
+            return Expr("not", BOOL, (self.condition(depth - 1),))
+        if kind == "logic":
+            parts = [self.strict(BOOL, depth - 1) for _ in range(random.randint(2, 3))]
+            return Expr("logic", BOOL, (random.choice(["and", "or"]), parts))
+        if kind == "if":
+            arms = [self.strict(BOOL, depth - 1) for _ in range(2)]
+            return Expr("if", BOOL, (self.condition(depth - 1), *arms))
+        if kind == "call":
+            found = self.call(BOOL, depth)
+            if found:
+                return found
+        if random.random() < 0.1:
+            pair = [self.strict(BOOL, depth - 1) for _ in range(2)]
+            return Expr("compare", BOOL, ((random.choice(["==", "!="]),), tuple(pair)))
+        count = 2 if kind != "chain" else random.randint(3, 4)
+        ops = tuple(random.choice(["==", "!=", "<", "<=", ">", ">="]) for _ in range(count - 1))
+        operands = [self.strict(random.choice(INTS), depth - 1) for _ in range(count)]
+        if random.random() < 0.4:
+            # a bare number fits the types on both sides
+            i = random.randrange(count)
+            low, high = 0, 127
+            if count == 2:
+                low, high = limits(operands[1 - i].type)  # type: ignore[arg-type]
+            value = random.choice([low, high, random.randint(low, high)])
+            operands[i] = Expr("number", None, (value,))
+        return Expr("compare", BOOL, (ops, tuple(operands)))
+
+    def integer(self, t: tuple[int, bool], depth: int) -> Expr:
+        random = self.random
+        kind = random.choice(
+            ["binary"] * 6 + ["shift", "shift", "unary", "convert", "convert", "if", "extremum"]
+            + ["abs", "call", "leaf"]
+        )  # fmt: skip
+        if kind == "unary":
+            op = random.choice(["-", "~", "+"])
+            return Expr("unary", t, (op, self.strict(t, depth - 1)))
+        if kind == "convert":
+            source = self.strict(random.choice([*INTS, BOOL]), depth - 1)
+            return Expr("call", t, (NAMES[t], [source]))
+        if kind == "abs":
+            return Expr("call", t, ("abs", [self.strict(t, depth - 1)]))
+        if kind == "if":
+            pair = self.meeting(t, depth)
+            return Expr("if", t, (self.condition(depth - 1), *pair))
+        if kind == "extremum":
+            parts = self.meeting(t, depth)
+            if random.random() < 0.3:
+                parts.append(Expr("number", None, (self.number(t),)))
+            return Expr("call", t, (random.choice(["min", "max"]), parts))
+        if kind == "shift":
+            left = self.strict(t, depth - 1)
+            return Expr("shift", t, (random.choice(["<<", ">>"]), left, self.count(t)))
+        if kind == "call":
+            found = self.call(t, depth)
+            if found:
+                return found
+        if kind == "leaf":
+            return self.leaf(t)
+        op = random.choice(["+", "-", "*", "//", "//", "%", "%", "&", "|", "^"])
+        left, right = self.meeting(t, depth)
+        if op in {"//", "%"} and (right.kind == "number" or _is_constant(right)):
+            right = self.nonzero(right, t)
+        if left.type is None and right.type != t:
+            left = self.strict(t, depth - 1)
+        return Expr("binary", t, (op, left, right))
+
+    def meeting(self, t: tuple[int, bool], depth: int) -> list[Expr]:
+        """Two operands that meet in the type `t`."""
+        pair = [self.strict(t, depth - 1), self.expr(t, depth - 1, bare=True)]
+        self.random.shuffle(pair)
+        return pair
+
+    def call(self, t: Type, depth: int) -> Expr | None:
+        """A call of an earlier function that returns a `t`, outside of loops and rarely."""
+        found = [
+            f
+            for f in self.generator.callable
+            if f.returns == t
+            and f.depth <= self.function.full
+            and set(f.views.values()) <= set(self.function.views.values())
+            and (self.function.method or not f.method)
+        ]
+        if not found or self.loops or self.calls >= 2:
+            return None
+        self.calls += 1
+        function = self.random.choice(found)
+        self.function.depth = max(self.function.depth, function.depth + 1)
+        arguments = []
+        for view in function.views.values():
+            names = [n for n, v in self.function.views.items() if v == view]
+            arguments.append(Expr("name", None, (self.random.choice(names),)))
+        arguments += [self.expr(s, min(1, depth - 1)) for s in function.scalars.values()]
+        name = f"self.{function.name}" if function.method else function.name
+        return Expr("call", t, (name, arguments))
+
+
+def _is_constant(expr: Expr) -> bool:
+    """Whether a compiler might fold `expr`."""
+    if expr.kind == "name":
+        return expr.parts[0] in {"True", "False"}
+    if expr.kind == "if" and _is_constant(expr.parts[0]):
+        return _is_constant(expr.parts[1]) or _is_constant(expr.parts[2])
+    return all(
+        _is_constant(e)
+        for part in expr.parts
+        for e in (part if isinstance(part, list | tuple) else [part])
+        if isinstance(e, Expr)
+    )
+
+
+class Evaluator:
+    """Walks a function's tree. `views` maps a variable to its fields' values."""
+
+    def __init__(self, functions: dict[str, Function], tunables: dict[str, int]) -> None:
+        self.functions = functions
+        self.tunables = tunables
+
+    def call(self, function: Function, views: dict[str, dict[str, int]], scalars: dict[str, int]) -> int:
+        types: dict[str, Type] = dict(function.scalars)
+        frame = _Frame(self, function, views, dict(scalars), types)
+        outcome = frame.run(function.body)
+        assert isinstance(outcome, tuple)
+        return outcome[0]
+
+
+class _Frame:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        function: Function,
+        views: dict[str, dict[str, int]],
+        values: dict[str, int],
+        types: dict[str, Type],
+    ) -> None:
+        self.evaluator = evaluator
+        self.function = function
+        self.views = views
+        self.values = values
+        self.types = types
+
+    def run(self, body: list[Stmt]) -> Any:
+        """None, "break", "continue" or the returned value in a tuple."""
+        for statement in body:
+            outcome = self.step(statement)
+            if outcome is not None:
+                return outcome
+        return None
+
+    def step(self, statement: Stmt) -> Any:
+        parts = statement.parts
+        match statement.kind:
+            case "assign":
+                name, annotation, value = parts
+                self.values[name] = self.value(value)
+                if name not in self.types:
+                    self.types[name] = TYPES[annotation] if annotation else value.type or (64, True)
+            case "augment":
+                name, op, operand = parts
+                t = self.types[name]
+                assert isinstance(t, tuple)
+                self.values[name] = arithmetic(op, self.values[name], self.value(operand), t)
+            case "return":
+                return (self.value(parts[0]),)
+            case "break" | "continue":
+                return statement.kind
+            case "if":
+                return self.run(parts[1] if self.value(parts[0]) else parts[2])
+            case "for":
+                target, arguments, body = parts
+                typed = [e.type for e in arguments[:2] if e.type is not None]
+                self.types.setdefault(target, typed[0] if typed else (64, True))
+                for i in range(*(self.value(e) for e in arguments)):
+                    self.values[target] = i
+                    outcome = self.run(body)
+                    if outcome == "break":
+                        break
+                    if isinstance(outcome, tuple):
+                        return outcome
+        return None
+
+    def value(self, expr: Expr) -> int:
+        parts, t = expr.parts, expr.type
+        match expr.kind:
+            case "number":
+                return int(parts[0])
+            case "name":
+                return self.name(parts[0])
+            case "unary":
+                assert isinstance(t, tuple)
+                value = self.value(parts[1])
+                return wrap({"-": -value, "~": ~value, "+": value}[parts[0]], t)
+            case "not":
+                return int(not self.value(parts[0]))
+            case "binary" | "shift":
+                assert isinstance(t, tuple)
+                return arithmetic(parts[0], self.value(parts[1]), self.value(parts[2]), t)
+            case "compare":
+                values = [self.value(e) for e in parts[1]]
+                return int(all(compare(op, *values[i : i + 2]) for i, op in enumerate(parts[0])))
+            case "logic":
+                decide = all if parts[0] == "and" else any
+                return int(decide(self.value(e) for e in parts[1]))
+            case "if":
+                return self.value(parts[1] if self.value(parts[0]) else parts[2])
+            case "call":
+                return self.call(expr)
+            case _:
+                raise AssertionError(expr.kind)
+
+    def name(self, name: str) -> int:
+        if name in {"True", "False"}:
+            return int(name == "True")
+        if "." not in name:
+            return self.values[name]
+        owner, attribute = name.split(".")
+        if owner == "self":
+            return self.evaluator.tunables[attribute]
+        return self.views[owner][attribute]
+
+    def call(self, expr: Expr) -> int:
+        name, arguments = expr.parts
+        name = name.removeprefix("self.")
+        if name in self.evaluator.functions:
+            callee = self.evaluator.functions[name]
+            count = len(callee.views)
+            views = {
+                parameter: self.views[argument.parts[0]]
+                for parameter, argument in zip(callee.views, arguments[:count], strict=True)
+            }
+            values = [self.value(e) for e in arguments[count:]]
+            return self.evaluator.call(
+                callee, views, dict(zip(callee.scalars, values, strict=True))
+            )
+        values = [self.value(e) for e in arguments]
+        if name in {"min", "max"}:
+            return sorted(values)[0 if name == "min" else -1]
+        t = expr.type
+        assert isinstance(t, tuple)
+        return wrap(-values[0] if name == "abs" and values[0] < 0 else values[0], t)
+
+
+def arithmetic(op: str, x: int, y: int, t: tuple[int, bool]) -> int:
+    """The language's operators, each from its definition."""
+    match op:
+        case "+":
+            result = x + y
+        case "-":
+            result = x - y
+        case "*":
+            result = x * y
+        case "//":
+            result = 0 if y == 0 else _floor(x, y)
+        case "%":
+            result = x if y == 0 else x - y * _floor(x, y)
+        case "&" | "|" | "^":
+            bits = 64
+            p, q = x % 2**bits, y % 2**bits
+            result = {"&": p & q, "|": p | q, "^": p ^ q}[op]
+        case "<<":
+            result = x * 2 ** (y % t[0])
+        case ">>":
+            result = _floor(x, 2 ** (y % t[0]))
+        case _:
+            raise AssertionError(op)
+    return wrap(result, t)
+
+
+def _floor(x: int, y: int) -> int:
+    """The largest integer that is not above the quotient."""
+    quotient = abs(x) // abs(y)
+    if (x < 0) == (y < 0):
+        return quotient
+    return -quotient - (1 if abs(x) % abs(y) else 0)
+
+
+def compare(op: str, x: int, y: int) -> bool:
+    difference = x - y
+    return {
+        "==": difference == 0, "!=": difference != 0, "<": difference < 0,
+        "<=": difference <= 0, ">": difference > 0, ">=": difference >= 0,
+    }[op]  # fmt: skip

@@ -1,0 +1,167 @@
+"""Random functions on random inputs: an evaluator of our own, CPython and BPF must agree.
+
+`VSCHED_SEED` repeats a run, `VSCHED_PAIRS` asks for more pairs of function and input.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from harness import harness_source, input_struct, run_in_bpf
+from programs import BOOL, SCALARS, TYPES, Evaluator, Function, Generator, Type, limits, name_of
+
+from scx_vsched.bpf.libbpf import BpfError
+from scx_vsched.policy.base import policy_class
+from scx_vsched.policy.compiler import compile_source
+from scx_vsched.policy.views import VIEWS, field_info
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FUNCTIONS = 40
+HELPERS = 6
+INPUTS = 64
+LARGEST = 5000  # characters of a function; with its helpers it stays within the compiler's limits
+VIEW_PARAMETERS = {"task": "Task", "running": "Task", "vcpu": "VCpu", "sched": "Sched"}
+FIELDS: dict[str, dict[str, Type]] = {
+    view: {f.name: TYPES[f.type.name] if f.type else BOOL for f in field_info(view).values()}
+    for view in VIEWS
+}
+TUNABLES: dict[str, Type] = {"wide": (64, False), "bias": (64, True), "trips": (64, False)}
+BOUNDS = {"wide": (0, 2**64 - 1), "bias": (-(2**63), 2**63 - 1), "trips": (0, 5)}
+
+
+def policy_source(functions: list[Function]) -> str:
+    """A policy file that holds `functions`."""
+    words = ["Policy", "Sched", "Task", "VCpu", "guest", "tunable", *sorted(TYPES.keys() - {"bool"})]
+    lines = [f"from scx_vsched.policy import {', '.join(words)}", ""]
+    for function in functions:
+        if not function.method:
+            lines += [function.source(), ""]
+    lines += ["class Random(Policy):", "    mechanism = guest"]
+    for name, (low, high) in BOUNDS.items():
+        lines.append(f"    {name} = tunable({low}, min={low}, max={high})")
+    for function in functions:
+        if function.method:
+            lines += [f"    {line}" for line in function.source().split("\n")]
+    return "\n".join(lines) + "\n"
+
+
+def draw_value(rng: random.Random, t: Type) -> int:
+    """Mostly small numbers and the ends of the range, where mistakes are."""
+    if t == BOOL:
+        return rng.getrandbits(1)
+    assert isinstance(t, tuple)
+    low, high = limits(t)
+    value = rng.choice(
+        [0, 1, 2, 3, -1, -2, low, high, low + 1, high - 1, high // 2, high // 2 + 1,
+         rng.randint(low, high), rng.randint(low, high), rng.randint(-20, 20), 1 << rng.randrange(64)]
+    )  # fmt: skip
+    return min(max(value, low), high)
+
+
+def draw_input(rng: random.Random) -> dict[str, Any]:
+    drawn: dict[str, Any] = {
+        name: {f: draw_value(rng, t) for f, t in FIELDS[view].items()}
+        for name, view in VIEW_PARAMETERS.items()
+    }
+    return drawn | {name: draw_value(rng, t) for name, t in SCALARS.items()}
+
+
+def draw_functions(rng: random.Random, count: int) -> list[Function]:
+    generator = Generator(rng, FIELDS, TUNABLES)
+    made = []
+    for i in range(HELPERS + count):
+        helper = i < HELPERS
+        views = dict(rng.sample(sorted(VIEW_PARAMETERS.items()), 2)) if helper else VIEW_PARAMETERS
+        while True:
+            function = generator.function(
+                f"{'helper' if helper else 'f'}{i}",
+                method=not helper or i % 2 == 0,
+                views=views,
+                full=not helper,
+            )
+            if len(function.source()) < LARGEST:
+                break
+        made.append(function)
+        if helper:
+            generator.callable.append(function)
+    return made
+
+
+def check(rng: random.Random, directory: Path) -> int:
+    """Compares one batch; the number of pairs, all of which agreed."""
+    functions = draw_functions(rng, FUNCTIONS)
+    tested = functions[HELPERS:]
+    source = policy_source(functions)
+    program = compile_source(source, "random_policy.py")
+    tunables = {name: draw_value(rng, TUNABLES[name]) for name in TUNABLES}
+    tunables["trips"] = rng.randint(*BOUNDS["trips"])
+    inputs = [draw_input(rng) for _ in range(INPUTS)]
+
+    scalars = {name: name_of(t) for name, t in SCALARS.items()}
+    layout = input_struct(VIEW_PARAMETERS, scalars)
+    values = {t.name: t.default for t in program.tunables} | tunables
+    text = harness_source(
+        program, [f.name for f in tested], VIEW_PARAMETERS, scalars, INPUTS, values
+    )
+    raw = [pack(layout, drawn) for drawn in inputs]
+    in_bpf = run_in_bpf(text, directory / "random.o", len(tested), raw)
+
+    policy = policy_class(program)(**tunables)
+    evaluator = Evaluator({f.name: f for f in functions}, tunables)
+    for i, function in enumerate(tested):
+        for k, drawn in enumerate(inputs):
+            views = {name: drawn[name] for name in VIEW_PARAMETERS}
+            numbers = {name: drawn[name] for name in SCALARS}
+            expected = evaluator.call(function, views, numbers)
+            objects = [make_view(v, drawn[n]) for n, v in VIEW_PARAMETERS.items()]
+            arguments = [bool(v) if SCALARS[n] == BOOL else v for n, v in numbers.items()]
+            in_python = getattr(policy, function.name)(*objects, *arguments)
+            results = expected, in_python, signed(in_bpf[i][k], function.returns)
+            assert results == (expected,) * 3, (
+                f"evaluator, CPython, BPF: {results}\n{function.source()}\n{drawn}\n{tunables}"
+            )
+            assert isinstance(in_python, bool) == (function.returns == BOOL)
+    return len(tested) * len(inputs)
+
+
+def pack(layout: Any, drawn: dict[str, Any]) -> bytes:
+    record = layout()
+    for name in VIEW_PARAMETERS:
+        for f, value in drawn[name].items():
+            setattr(getattr(record, name), f, value)
+    for name in SCALARS:
+        setattr(record, name, drawn[name])
+    return bytes(record)
+
+
+def make_view(view: str, values: dict[str, int]) -> Any:
+    typed = {n: bool(v) if FIELDS[view][n] == BOOL else v for n, v in values.items()}
+    return VIEWS[view](**typed)
+
+
+def signed(value: int, t: Type) -> int:
+    """The u64 that BPF stored, as the function's type."""
+    return value - 2**64 if isinstance(t, tuple) and t[1] and value >= 2**63 else value
+
+
+@pytest.mark.bpf
+def test_three_ways_agree(tmp_path: Path) -> None:
+    seed = int(os.environ.get("VSCHED_SEED") or secrets.randbits(32))
+    wanted = int(os.environ.get("VSCHED_PAIRS") or 5000)
+    rng = random.Random(seed)  # noqa: S311 - test data
+    print(f"VSCHED_SEED={seed}")
+    pairs = 0
+    while pairs < wanted:
+        try:
+            pairs += check(rng, tmp_path)
+        except BpfError as error:
+            if "EPERM" in str(error):
+                pytest.skip(f"BPF is not available here: {error}")
+            raise AssertionError(f"{error}\n" + "\n".join(error.log[-40:])) from error
+    print(f"{pairs} pairs of function and input, no mismatch")

@@ -1,0 +1,6 @@
+"""The random programs of the differential test serve here too, without BPF."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "differential"))
