@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from scx_vsched.bpf.btf import Btf
+from scx_vsched.bpf.btf import Btf, BtfError
 from scx_vsched.bpf.elf import ObjectError, meta_text, read_object
 from scx_vsched.bpf.exit_info import ExitInfo, decode_exit
 from scx_vsched.bpf.kernel import SCHED_EXT, attached_scheduler, kernel_btf, sched_ext_state
@@ -22,6 +22,7 @@ from scx_vsched.bpf.libbpf import BpfError
 from scx_vsched.bpf.model import ObjectMeta
 from scx_vsched.bpf.object import Object
 from scx_vsched.errors import UserError
+from scx_vsched.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,7 @@ __all__ = [
     "ProgramStats",
     "SchedulerObject",
     "check_tunables",
+    "misfit",
     "parse_verifier_stats",
     "read_meta",
 ]
@@ -106,6 +108,15 @@ def read_meta(data: bytes, path: Path) -> ObjectMeta:
         raise ObjectError(f"{path}: {error.message}", error.hint) from None
 
 
+def misfit(path: Path, meta: ObjectMeta, error: Exception) -> ObjectError:
+    """The error for an object whose variables or maps are not laid out as this version has them."""
+    return ObjectError(
+        f"{path} was built by scx_vsched {meta.version}, "
+        f"which lays objects out differently from {VERSION} ({error})",
+        "build it again with this version",
+    )
+
+
 def check_tunables(meta: ObjectMeta, values: Mapping[str, int]) -> None:
     """Raise UserError for a tunable that the policy lacks, or a value out of its bounds."""
     tunables = {tunable.name: tunable for tunable in meta.tunables}
@@ -142,6 +153,9 @@ class SchedulerObject:
             self._rodata = self._btf.section(".rodata")
             self._ops_type = self._btf.types[self._object.map(OPS_MAP).value_type_id]
             self.set_ops(exit_dump_len=DEFAULT_EXIT_DUMP_LEN)
+        except (LookupError, StopIteration, BtfError) as error:
+            self.close()
+            raise misfit(path, self.meta, error) from None
         except BaseException:
             self.close()
             raise

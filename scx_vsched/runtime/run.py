@@ -124,7 +124,7 @@ class _Run:
         self._stop = stop
         self._meta = read_meta(read_object(path), path)
         self._reading = Reading(self._meta.policy)
-        self._deadline = time.monotonic() + options.duration_s if options.duration_s else None
+        self._deadline: float | None = None
 
     def run(self) -> int:
         """Run it; the exit status."""
@@ -157,8 +157,7 @@ class _Run:
                 with self._attached() as running:
                     with self._reading.following(running):
                         if not self._reading.restarts:
-                            self._serve(server)
-                            notice(f"{self._meta.policy} is at work; Ctrl-C ends it")
+                            self._begin(server)
                         info = self._watch(running, display)
                         running.detach()
                     info = info or running.exit_info()
@@ -189,12 +188,16 @@ class _Run:
             with obj.attach() as running:
                 yield running
 
-    def _serve(self, stack: contextlib.ExitStack) -> None:
-        """Answer on the statistics socket; a scheduler without one is still a scheduler."""
+    def _begin(self, stack: contextlib.ExitStack) -> None:
+        """Start the clock, and answer on the statistics socket until `stack` is closed."""
+        self._reading.meter.started = time.monotonic()
+        if self._options.duration_s:
+            self._deadline = self._reading.meter.started + self._options.duration_s
+        notice(f"{self._meta.policy} is at work; Ctrl-C ends it")
         meta = describe_stats(self._meta.stats)
         try:
             stack.enter_context(StatsServer(self._reading.answer, meta, self._options.socket_path))
-        except UserError as error:
+        except UserError as error:  # a scheduler without the socket is still a scheduler
             notice(f"warning: {error.message}")
 
     def _watch(self, running: Attached, display: Display) -> ExitInfo | None:

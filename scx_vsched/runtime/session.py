@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from scx_vsched.bpf.feed import feed_constants, feed_tables
-from scx_vsched.bpf.loader import SchedulerObject
+from scx_vsched.bpf.loader import SchedulerObject, misfit
 from scx_vsched.topology import claimed_topology
 
 if TYPE_CHECKING:
@@ -34,7 +34,18 @@ def loaded(
         obj.set_tunables(tunables or {})
         obj.set_ops(timeout_ms=timeout_ms, exit_dump_len=exit_dump_len)
         topology = claimed_topology()
-        feed_constants(obj, topology)
+        with _fitting(obj):
+            feed_constants(obj, topology)
         obj.load(verifier_stats=verifier_stats)
-        feed_tables(obj, topology)
+        with _fitting(obj):
+            feed_tables(obj, topology)
         yield obj
+
+
+@contextlib.contextmanager
+def _fitting(obj: SchedulerObject) -> Iterator[None]:
+    """Say so where the object's variables and maps are not what this version hands over."""
+    try:
+        yield
+    except (KeyError, ValueError) as error:
+        raise misfit(obj.path, obj.meta, error) from None
