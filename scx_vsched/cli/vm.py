@@ -245,7 +245,9 @@ def verify_command(
     if as_json:
         print(json.dumps(verify_report.as_data(reports, comparison), indent=2))
     else:
-        Console().print(verify_report.as_table(reports))
+        # Wide enough for nine kernels where nobody's terminal sets the width.
+        width = None if sys.stdout.isatty() else 200
+        Console(width=width).print(verify_report.as_table(reports))
         for line in verify_report.summary(reports, comparison):
             print(line)
     grown = comparison.regressions and not update_baseline

@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any
 from scx_vsched.errors import UserError
 from scx_vsched.vm import accelerator as accel
 from scx_vsched.vm.job import END, HELLO, STEP, Job, StepResult, decode
-from scx_vsched.vm.machine import Shape, machine_process, needed_below, tune, virtme_argv
+from scx_vsched.vm.machine import (
+    Shape,
+    machine_process,
+    needed_below,
+    standalone_argv,
+    tune,
+    virtme_argv,
+)
 from scx_vsched.vm.paths import cache_dir
 from scx_vsched.vm.qemu import find_qemu, require
 
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from scx_vsched.vm.kernels import Kernel
+    from scx_vsched.vm.qemu import Qemu
 
 __all__ = ["Outcome", "VmLost", "VmNotBooted", "VmTimeout", "run_job"]
 
@@ -117,6 +125,7 @@ def run_job(
         for name, path in (files or {}).items():
             shutil.copyfile(path, directory / name)
         run = _Run(
+            qemu=qemu,
             kernel=kernel,
             shape=shape,
             accelerator=chosen,
@@ -131,9 +140,8 @@ def run_job(
         except VmLost as error:
             lost += 1
             if lost >= attempts:
-                if lost > 1:
-                    error.message += f" (tried {lost} times)"
-                raise
+                times = f" (tried {lost} times)" if lost > 1 else ""
+                raise type(error)(error.message + times, error.hint) from None
             if on_event is not None:
                 on_event({"event": "lost", "text": error.message})
 
@@ -155,6 +163,7 @@ class _Run:
     def __init__(
         self,
         *,
+        qemu: Qemu,
         kernel: Kernel,
         shape: Shape,
         accelerator: accel.Accelerator,
@@ -164,7 +173,7 @@ class _Run:
         on_event: Callable[[dict[str, Any]], None],
         on_poll: Callable[[Path], None],
     ) -> None:
-        self.kernel, self.shape, self.accelerator = kernel, shape, accelerator
+        self.qemu, self.kernel, self.shape, self.accelerator = qemu, kernel, shape, accelerator
         self.directory, self.timeout_s, self.boot_s = directory, timeout_s, boot_s
         self._on_event, self._on_poll = on_event, on_poll
         self.log = directory / "console.log"
@@ -175,7 +184,11 @@ class _Run:
     def follow(self) -> Outcome:
         """Boot, pass events on until the end, and power off."""
         started = time.monotonic()
-        argv = virtme_argv(self.kernel, self.shape, self.accelerator.name, self.directory)
+        kernel, shape, name = self.kernel, self.shape, self.accelerator.name
+        if kernel.standalone:
+            argv = standalone_argv(self.qemu.path, kernel, shape, name, self.directory)
+        else:
+            argv = virtme_argv(kernel, shape, name, self.directory)
         with machine_process(argv, self.log, self.timeout_s + _POWER_OFF_S) as process:
             tuned = False
             for event in self._events(process, started):

@@ -4,7 +4,7 @@ Up to 6.18 one package `linux-image-R` holds everything. From 6.19 on it only de
 `linux-binary-R` (the signed image; `linux-binary-unsigned-R` comes first and may be the only one),
 `linux-modules-R` and `linux-base-R` (the configuration). Modules of older point releases leave the
 mirror while their signed images stay, so a series may have images alone: such a kernel still boots
-with its whole user space in the initramfs (see `standalone`).
+with its whole user space in the initramfs (see `initramfs`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from scx_vsched.errors import UserError
 from scx_vsched.vm.apt import PrivateApt
-from scx_vsched.vm.kernels import SERIES, Kernel, kernels_in, release_key, series_of
+from scx_vsched.vm.kernels import COMPLETE, SERIES, Kernel, kernels_in, release_key, series_of
 from scx_vsched.vm.modules import stage_modules
 from scx_vsched.vm.paths import cache_dir, kernel_cache
 
@@ -111,7 +111,7 @@ def fetch(series: str, say: Callable[[str], None]) -> Kernel:
             "try a neighbouring series, or give an image with --dir",
         )
     target = kernel_cache() / wanted.release
-    if not (target / "complete").exists():
+    if not (target / COMPLETE).exists():
         say(f"downloading {', '.join(wanted.names)}")
         _install(wanted, target, say)
         _drop_older(series, wanted.release)
@@ -129,7 +129,7 @@ def _install(wanted: KernelPackages, target: Path, say: Callable[[str], None]) -
             deb.unlink()
         made = work / "made"
         _assemble(wanted.release, work / "tree", made)
-        (made / "complete").touch()
+        (made / COMPLETE).touch()
         shutil.rmtree(target, ignore_errors=True)
         made.rename(target)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "COMPLETE",
     "QUICK_SERIES",
     "SERIES",
     "Kernel",
@@ -41,6 +42,9 @@ SERIES = ("6.12", "6.16", "6.17", "6.18", "6.19", "7.0", "7.1", "7.2", "7.3")
 QUICK_SERIES = ("6.12", "6.18", "7.3")
 """Oldest, long-term and newest: what every run of the tests boots."""
 
+COMPLETE = "complete"
+"""The file that marks a fetched kernel's directory as finished."""
+
 _IMAGE = re.compile(r"^(?:vmlinuz|bzImage)-(\d+\.\d+(?:\.\d+)?(?:[-+~.\w]*)?)$")
 
 
@@ -50,6 +54,8 @@ class Kernel:
 
     `modules_dir` is `…/lib/modules/RELEASE` or None where everything needed is built in or absent;
     `has_sched_ext` is None where no configuration tells; `source` names the place it was found in.
+    `standalone` kernels cannot reach a root file system for want of modules: they run what their
+    initramfs holds (see `initramfs`).
     """
 
     release: str
@@ -58,6 +64,7 @@ class Kernel:
     modules_dir: Path | None
     has_sched_ext: bool | None
     source: str
+    standalone: bool = False
 
 
 def parse_release(release: str) -> tuple[int, int, int]:
@@ -106,14 +113,20 @@ def kernels_in(directory: Path, source: str) -> list[Kernel]:
         if match is None or not os.access(image, os.R_OK):
             continue
         release = match[1]
+        config = _config_of(directory, release)
+        modules = _modules_of(directory, release)
+        # Packages build 9p as a module; of an unknown kernel the best is hoped for.
+        packaged = (directory.parent / COMPLETE).exists()
+        lacks_9p = packaged if config is None else "CONFIG_9P_FS=y" not in config.splitlines()
         found.append(
             Kernel(
                 release=release,
                 series=series_of(release),
                 image=image,
-                modules_dir=_modules_of(directory, release),
-                has_sched_ext=_config_says(directory, release),
+                modules_dir=modules,
+                has_sched_ext=None if config is None else has_sched_ext(config),
                 source=source,
+                standalone=modules is None and lacks_9p,
             )
         )
     return sorted(found, key=lambda kernel: release_key(kernel.release), reverse=True)
@@ -201,11 +214,10 @@ def _modules_of(directory: Path, release: str) -> Path | None:
     return None
 
 
-def _config_says(directory: Path, release: str) -> bool | None:
+def _config_of(directory: Path, release: str) -> str | None:
     for suffix in ("", ".xz", ".gz"):
-        config = directory / f"config-{release}{suffix}"
         try:
-            return has_sched_ext(read_config(config))
+            return read_config(directory / f"config-{release}{suffix}")
         except (OSError, lzma.LZMAError, UnicodeDecodeError):
             continue
     return None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from scx_vsched.errors import UserError
+from scx_vsched.vm.initramfs import write_initramfs
 from scx_vsched.vm.job import GUEST_DIR
 from scx_vsched.vm.paths import PACKAGE_ROOT
 from scx_vsched.vm.qemu import children, vcpu_threads
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
 
     from scx_vsched.vm.kernels import Kernel
 
-__all__ = ["Shape", "machine_process", "needed_below", "tune", "virtme_argv"]
+__all__ = [
+    "Shape",
+    "machine_process",
+    "needed_below",
+    "standalone_argv",
+    "tune",
+    "virtme_argv",
+]
 
 # virtme-ng's init puts empty file systems over these, so what lies below must be mounted again.
 _MASKED = ("/var/tmp", "/var/log", "/var/cache", "/run")  # noqa: S108 - only compared
@@ -90,6 +98,28 @@ def _virtme_run() -> str:
     if found is None:
         raise UserError("virtme-ng is not installed", "run tools/setup, or: pip install virtme-ng")
     return found
+
+
+def standalone_argv(
+    qemu: Path, kernel: Kernel, shape: Shape, accelerator: str, directory: Path
+) -> list[str]:
+    """The command that boots a standalone `kernel` with its user space in the initramfs."""
+    if shape.numa or shape.distances:
+        raise UserError(
+            f"Linux {kernel.release} has no modules and boots without NUMA nodes only",
+            "choose a kernel that `vm kernels` lists with modules",
+        )
+    archive = directory / "initramfs.cpio"
+    write_initramfs(directory, archive)
+    options = ("console=ttyS0", "quiet", "panic=-1", "tsc=reliable", *shape.kernel_args)
+    return [
+        *(str(qemu), "-machine", "q35", "-accel", accelerator, "-cpu", "max"),
+        *("-smp", shape.cpus, "-m", shape.memory),
+        *("-display", "none", "-monitor", "none", "-net", "none", "-no-reboot"),
+        *("-serial", "stdio", "-serial", f"file:{directory / 'events.jsonl'}"),
+        *("-kernel", str(kernel.image), "-initrd", str(archive)),
+        *("-append", " ".join(options), "-name", "scx_vsched,debug-threads=on"),
+    ]
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from scx_vsched.vm.baseline import Comparison
-    from scx_vsched.vm.verify import KernelReport, ObjectReport
+    from scx_vsched.vm.verify import KernelReport
 
 __all__ = ["as_data", "as_markdown", "as_table", "summary"]
 
@@ -31,40 +31,26 @@ def as_data(reports: Sequence[KernelReport], comparison: Comparison) -> dict[str
 
 
 def as_table(reports: Sequence[KernelReport]) -> Table:
-    """One row for each object on each kernel."""
+    """A row for each object, a column for each kernel: instructions and time to load."""
     from rich.table import Table  # noqa: PLC0415 - only for a terminal
 
-    table = Table(box=None)
-    for name in ("kernel", "policy", "features", "programs", "insns", "largest", "load", "result"):
-        table.add_column(name, justify="right" if name in ("insns", "load", "programs") else "left")
+    table = Table("policy", "features", box=None)
     for report in reports:
-        if report.error:
-            table.add_row(report.release, "", "", "", "", "", "", f"[red]{report.error}")
-        for each in report.objects:
-            table.add_row(
-                report.release,
-                each.policy,
-                each.features,
-                str(len(each.programs)),
-                f"{_total(each):,}",
-                _largest(each),
-                f"{each.load_ms:.0f} ms",
-                f"[red]{each.error}" if each.error else "ok",
-            )
+        table.add_column(report.release.removesuffix("-amd64"), justify="right", no_wrap=True)
+    for policy, features in _objects(reports):
+        cells = [_cell(report, policy, features) for report in reports]
+        table.add_row(policy, features, *cells)
     return table
 
 
 def as_markdown(reports: Sequence[KernelReport], heading: str) -> str:
     """The page docs/verify.md: a table over kernels, and one per program for the full objects."""
-    objects = list(
-        dict.fromkeys((each.policy, each.features) for report in reports for each in report.objects)
-    )
-    lines = [heading, "", _row(["kernel", *(" ".join(each) for each in objects)]), _rule(objects)]
-    for report in reports:
-        by_object = {(each.policy, each.features): each for each in report.objects}
-        cells = [_cell(by_object.get(each)) for each in objects]
-        lines.append(_row([report.release, *cells]))
-    for policy in dict.fromkeys(policy for policy, _ in objects):
+    releases = [report.release for report in reports]
+    lines = [heading, "", _row(["policy", "features", *releases]), "|---" + _rule(releases)]
+    for policy, features in _objects(reports):
+        cells = [_cell(report, policy, features) for report in reports]
+        lines.append(_row([policy, features, *cells]))
+    for policy in dict.fromkeys(policy for policy, _ in _objects(reports)):
         lines += ["", f"## Programs of `{policy}` with every feature", ""]
         lines += _program_table(reports, policy)
     return "\n".join(lines) + "\n"
@@ -72,7 +58,14 @@ def as_markdown(reports: Sequence[KernelReport], heading: str) -> str:
 
 def summary(reports: Sequence[KernelReport], comparison: Comparison) -> list[str]:
     """The lines that say how it went, worst first."""
-    lines = [f"grown: {change}" for change in comparison.regressions]
+    lines = [f"{report.release}: {report.error}" for report in reports if report.error]
+    lines += [
+        f"{report.release}: {each.policy} with {each.features}: {each.error}"
+        for report in reports
+        for each in report.objects
+        if each.error
+    ]
+    lines += [f"grown: {change}" for change in comparison.regressions]
     lines += [
         f"lost VM: {report.release}, {report.lost} time(s)" for report in reports if report.lost
     ]
@@ -88,21 +81,18 @@ def summary(reports: Sequence[KernelReport], comparison: Comparison) -> list[str
     return lines
 
 
-def _total(each: ObjectReport) -> int:
-    return sum(program.insns for program in each.programs)
+def _objects(reports: Sequence[KernelReport]) -> list[tuple[str, str]]:
+    return list(
+        dict.fromkeys((each.policy, each.features) for report in reports for each in report.objects)
+    )
 
 
-def _largest(each: ObjectReport) -> str:
-    if not each.programs:
-        return ""
-    largest = max(each.programs, key=lambda program: program.insns)
-    return f"{largest.name} {largest.insns:,}"
-
-
-def _cell(each: ObjectReport | None) -> str:
-    if each is None:
-        return "-"
-    return "**failed**" if each.error else f"{_total(each):,} / {each.load_ms:.0f} ms"
+def _cell(report: KernelReport, policy: str, features: str) -> str:
+    for each in report.objects:
+        if (each.policy, each.features) == (policy, features):
+            insns = sum(program.insns for program in each.programs)
+            return "failed" if each.error else f"{insns:,} / {each.load_ms:.0f} ms"
+    return "-"
 
 
 def _program_table(reports: Sequence[KernelReport], policy: str) -> list[str]:
