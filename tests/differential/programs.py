@@ -7,8 +7,10 @@ Nothing here uses the compiler: types are (bits, signed) pairs or "bool", trees 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from random import Random
 
 BOOL = "bool"
 Type = tuple[int, bool] | str  # (bits, signed) or BOOL
@@ -85,7 +87,7 @@ class Stmt:
         kind, parts = self.kind, self.parts
         match kind:
             case "assign":
-                name, annotation, value = parts
+                name, annotation, value, _ = parts
                 return [f"{name}{f': {annotation}' if annotation else ''} = {value.source()}"]
             case "augment":
                 return [f"{parts[0]} {parts[1]}= {parts[2].source()}"]
@@ -141,7 +143,9 @@ class Function:
 class Generator:
     """Draws well-typed functions; `fields` gives each view's fields and their types."""
 
-    def __init__(self, random: Random, fields: dict[str, dict[str, Type]], tunables: dict[str, Type]):
+    def __init__(
+        self, random: Random, fields: dict[str, dict[str, Type]], tunables: dict[str, Type]
+    ):
         self.random = random
         self.fields = fields
         self.tunables = tunables
@@ -153,6 +157,13 @@ class Generator:
         returns: Type = random.choice([*INTS, (64, False), (64, True), BOOL, BOOL])
         made = Function(name, method, views, chosen, returns)
         made.body = _Body(self, made).statements()
+        return made
+
+    def expression(self, name: str, views: dict[str, str]) -> Function:
+        """A function that returns one expression."""
+        returns = self.random.choice(INTS)
+        made = Function(name, True, views, dict(SCALARS), returns)
+        made.body = [Stmt("return", (_Body(self, made).strict(returns, 4),))]
         return made
 
 
@@ -191,7 +202,7 @@ class _Body:
             value = self.strict(t, 3)
             annotation = "" if value.type == t else name_of(t)
         self.readable[name] = self.writable[name] = t
-        return Stmt("assign", (name, annotation, value))
+        return Stmt("assign", (name, annotation, value, t))
 
     def block(self, depth: int, count: int) -> list[Stmt]:
         before = dict(self.readable), dict(self.writable)
@@ -214,7 +225,8 @@ class _Body:
             return self.declare()
         if kind == "assign":
             name = self.random.choice(sorted(self.writable))
-            return Stmt("assign", (name, "", self.expr(self.writable[name], 3)))
+            t = self.writable[name]
+            return Stmt("assign", (name, "", self.expr(t, 3), t))
         if kind == "augment":
             return self.augment()
         if kind == "if":
@@ -246,7 +258,8 @@ class _Body:
         for arm in range(2):
             body = self.block(depth - 1, self.random.randint(1, 2))
             if shared:
-                body.append(Stmt("assign", (shared, name_of(t) if arm == 0 else "", self.expr(t, 2))))
+                annotation = name_of(t) if arm == 0 else ""
+                body.append(Stmt("assign", (shared, annotation, self.expr(t, 2), t)))
             arms.append(body)
         if shared:
             self.readable[shared] = self.writable[shared] = t
@@ -275,15 +288,19 @@ class _Body:
             step = random.choice([-3, -2, -1, 2, 3, 7])
             start = random.randint(-9, 9)
             least = random.randint(0, MAX_TRIPS)
-            end = start + step * least - (random.randint(0, abs(step) - 1) if least else 0) * (
-                1 if step > 0 else -1
+            end = (
+                start
+                + step * least
+                - (random.randint(0, abs(step) - 1) if least else 0) * (1 if step > 0 else -1)
             )
             arguments = [Expr("number", None, (v,)) for v in (start, end, step)]
         elif kind == "tunable":
             bound = self.generator.tunables["trips"]
-            arguments = [Expr("name", bound, ("self.trips",))] if self.function.method else [
-                number(0, MAX_TRIPS)
-            ]
+            arguments = (
+                [Expr("name", bound, ("self.trips",))]
+                if self.function.method
+                else [number(0, MAX_TRIPS)]
+            )
             bound = bound if self.function.method else (64, True)
         else:
             bound = random.choice(INTS)
@@ -372,7 +389,9 @@ class _Body:
             found += [Expr("name", t, (f"{variable}.{f}",)) for f, k in fields.items() if k == t]
         if self.function.method:
             found += [
-                Expr("name", t, (f"self.{n}",)) for n, k in self.generator.tunables.items() if k == t
+                Expr("name", t, (f"self.{n}",))
+                for n, k in self.generator.tunables.items()
+                if k == t
             ]
         if found and random.random() < 0.9:
             return random.choice(found)
@@ -398,7 +417,9 @@ class _Body:
 
     def boolean(self, depth: int) -> Expr:
         random = self.random
-        kind = random.choice(["compare"] * 4 + ["chain", "not", "logic", "logic", "if", "call", "leaf"])
+        kind = random.choice(
+            ["compare"] * 4 + ["chain", "not", "logic", "logic", "if", "call", "leaf"]
+        )
         if kind == "leaf":
             return self.leaf(BOOL)
         if kind == "not":
@@ -519,7 +540,9 @@ class Evaluator:
         self.functions = functions
         self.tunables = tunables
 
-    def call(self, function: Function, views: dict[str, dict[str, int]], scalars: dict[str, int]) -> int:
+    def call(
+        self, function: Function, views: dict[str, dict[str, int]], scalars: dict[str, int]
+    ) -> int:
         types: dict[str, Type] = dict(function.scalars)
         frame = _Frame(self, function, views, dict(scalars), types)
         outcome = frame.run(function.body)
@@ -554,10 +577,9 @@ class _Frame:
         parts = statement.parts
         match statement.kind:
             case "assign":
-                name, annotation, value = parts
+                name, _, value, t = parts
                 self.values[name] = self.value(value)
-                if name not in self.types:
-                    self.types[name] = TYPES[annotation] if annotation else value.type or (64, True)
+                self.types[name] = t
             case "augment":
                 name, op, operand = parts
                 t = self.types[name]
@@ -572,7 +594,7 @@ class _Frame:
             case "for":
                 target, arguments, body = parts
                 typed = [e.type for e in arguments[:2] if e.type is not None]
-                self.types.setdefault(target, typed[0] if typed else (64, True))
+                self.types[target] = typed[0] if typed else (64, True)
                 for i in range(*(self.value(e) for e in arguments)):
                     self.values[target] = i
                     outcome = self.run(body)

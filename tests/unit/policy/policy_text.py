@@ -46,7 +46,7 @@ def evaluate(body: str, returns: str = "s64", above: str = "", **scalars: Any) -
         body = f"return {body}"
     program = compile_source(with_body(body, returns, above), "example.py")
     names = [p.name for p in program.function("fn").parameters]
-    values = {name: 0 for name in names} | {"p": False, "q": False}
+    values = dict.fromkeys(names, 0) | {"p": False, "q": False}
     values |= {"task": Task(), "vcpu": VCpu(), "sched": Sched()} | scalars
     result = policy_class(program)().fn(*(values[name] for name in names))
     assert isinstance(result, bool) == (returns == "bool")

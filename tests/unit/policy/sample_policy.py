@@ -1,5 +1,6 @@
 """A policy that uses every construct of the language; tests compile it, and golden C shows it."""
 
+# ruff: noqa: RET507, PLR - its ways of writing are what is tested
 from __future__ import annotations
 
 from scx_vsched.policy import (

@@ -69,7 +69,9 @@ def test_each_statement_knows_its_line() -> None:
 def test_names_give_way_to_keywords_macros_and_functions() -> None:
     body = "\n".join(
         f"{name} = a + {i}"
-        for i, name in enumerate(["int_", "linux", "register", "task_nice", "fn_fn", "py_hide", "u"])
+        for i, name in enumerate(
+            ["int_", "linux", "register", "task_nice", "fn_fn", "py_hide", "u"]
+        )
     )
     c = emitted(
         policy_text.with_body(f"{body}\nreturn s64(linux + register + py_hide)"),
@@ -108,9 +110,7 @@ def test_docstrings_cannot_leave_their_comment() -> None:
 
 
 def test_smallest_numbers_are_spelt_out() -> None:
-    c = emitted(
-        policy_text.with_body("return min(b, -(1 << 63)) + min(s64(d), -(1 << 31))")
-    )
+    c = emitted(policy_text.with_body("return min(b, -(1 << 63)) + min(s64(d), -(1 << 31))"))
     assert "(-9223372036854775807LL - 1)" in c
     assert "-2147483648LL" in c
 
@@ -140,7 +140,7 @@ def test_clang_takes_the_sample(tmp_path: Path, code: bool) -> None:
     "body",
     [
         # clang would make formulas and overflow tests of these, with 128-bit products
-        "x: u64 = 0\nfor i in range(min(a, 100)):\n    x += u64(i) * u64(i) * u64(i)\nreturn s64(x)",
+        "x: u64 = 0\nfor i in range(min(a, 99)):\n    x += u64(i) * u64(i) * u64(i)\nreturn s64(x)",
         "x: u64 = 0\nfor i in range(100):\n    x += u64(i) * a\nreturn s64(x)",
         "return s64(a * u64(b)) if a != 0 and (a * u64(b)) // a != u64(b) else 0",
         "return 1 if u64(-1) // a < u64(b) else 0",

@@ -11,6 +11,7 @@ import random
 import secrets
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import policy_text
 import pytest
@@ -22,26 +23,32 @@ from scx_vsched.policies import builtin_policies
 from scx_vsched.policy.compiler import compile_source
 from scx_vsched.policy.diagnostics import PolicyError
 from scx_vsched.policy.emit_python import emit_python
-from scx_vsched.policy.program import PolicyProgram
 from scx_vsched.policy.views import VIEWS, field_info
+
+if TYPE_CHECKING:
+    from scx_vsched.policy.program import PolicyProgram
 
 CASES = int(os.environ.get("VSCHED_FUZZ") or 400)
 BATCH = 60
 WITH_CODE = 3  # one accepted case in this many is compiled in full
 
-HOSTILE = """
-    int for register asm typeof bool true NULL linux bpf u64 s8 task self tunables py_hide py_value
-    py_min_u64 fn_lag hook_slice_ns fn_is_before task_nice vcpu_capacity middle1 i_trip SEC inline
-    __builtin_memcpy __asm__ __init__ _ __ x1 caf\N{LATIN SMALL LETTER E WITH ACUTE} \u0430
-    \N{LATIN SMALL LIGATURE FI} guest Policy Task tunable range min max abs lambda yield await match
-    type case print exec breakpoint __import__ len int float str None Ellipsis NotImplemented
-    def class return if else elif while with try import from global del pass break continue assert
-    0 1 -1 127 128 255 256 65535 2147483647 2147483648 -2147483648 4294967295 9223372036854775807
-    9223372036854775808 -9223372036854775808 18446744073709551615 18446744073709551616 1e309 0.5 1j
-    0x8000000000000000 1_000 0b1 0o7 99999999999999999999999999999999999999999999999 "a" b"a" f"{x}"
-    + - * / // % ** & | ^ ~ << >> < <= > >= == != and or not is in := -> : , . ( ) [ ] { } @ ; = +=
-    *= //= **= @= ... \\ # ?
-""".split() + ["*/", "/*", "??/", "\\\n", '"*/ #error "', "\t", "\f", "\r", "\0", "\ufeff", "\ud800"]
+WORDS = """
+int for register asm typeof bool true NULL linux bpf u64 s8 task self tunables py_hide py_value
+py_min_u64 fn_lag hook_slice_ns fn_is_before task_nice vcpu_capacity middle1 i_trip SEC inline
+__builtin_memcpy __asm__ __init__ _ __ x1 guest Policy Task tunable range min max abs lambda yield
+await match type case print exec breakpoint __import__ len float str None Ellipsis def class
+return if else elif while with try import from global del pass break continue assert 0 1 -1 127
+128 255 256 65535 2147483647 2147483648 -2147483648 4294967295 9223372036854775807
+9223372036854775808 -9223372036854775808 18446744073709551615 18446744073709551616 1e309 0.5 1j
+0x8000000000000000 1_000 0b1 0o7 99999999999999999999999999999999999999999999999 "a" b"a" f"{x}" +
+- * / // % ** & | ^ ~ << >> < <= > >= == != and or not is in := -> : , . ( ) [ ] { } @ ; = += *=
+//= **= @= ... # ? task.nice task.vtime u8(x) s64(a) self.slice_us range(3) task: Task
+"""
+HOSTILE = [
+    *WORDS.split(),
+    *("\\", "*/", "/*", "??/", "\\\n", '"*/ #error "', "\t", "\f", "\r", "\0", "\ufeff", "\ud800"),
+    *("caf\N{LATIN SMALL LETTER E WITH ACUTE}", "\u0430", "\N{LATIN SMALL LIGATURE FI}"),
+]
 
 
 def corpus() -> list[str]:
@@ -67,7 +74,9 @@ CORPUS = corpus()
 
 def mutate(rng: random.Random, text: str) -> str:
     for _ in range(rng.choice([1, 1, 1, 2, 3, 8])):
-        text = rng.choice([replace_word, replace_word, swap_trees, swap_trees, edit_text])(rng, text)
+        text = rng.choice([replace_word, replace_word, swap_trees, swap_trees, edit_text])(
+            rng, text
+        )
     return text
 
 
@@ -119,7 +128,7 @@ def swap_trees(rng: random.Random, text: str) -> str:
 def compiled(text: str) -> PolicyProgram | None:
     """The program, or None for a refusal that is as it should be."""
     try:
-        program = compile_source(text, "fuzz\n\"\\?*/\N{SNOWMAN}.py")
+        program = compile_source(text, 'fuzz\n"\\?*/\N{SNOWMAN}.py')
     except PolicyError as error:
         lines = text.count("\n") + text.count("\r") + 1
         assert error.diagnostics

@@ -171,14 +171,12 @@ def test_how_a_diagnostic_looks() -> None:
 
 
 def test_the_caret_stands_right_after_tabs_and_wide_text() -> None:
-    text = policy_text.with_body("return 0")
-    text += "\n    def g(self) -> s64:\n\tx = '\N{SNOWMAN}' ; return 1 / 2\n"
-    found = [d for d in refusals(text.replace("    def", "\tdef").replace("\tx", "\t\tx")
-             .replace("    mech", "\tmech").replace("        return", "\t\treturn"))]  # fmt: skip
-    shown = str(found[-1]).split("\n")
-    assert found[-1].message == "`/` gives a fraction"
+    text = policy_text.with_body("x = '\N{SNOWMAN}'; return 1 / 2").replace("    ", "\t")
+    found = refusals(text)[-1]
+    shown = str(found).split("\n")
+    assert found.message == "`/` gives a fraction"
     assert shown[1].startswith("    \t\tx")
-    assert shown[2].startswith("    \t\t")
+    assert shown[2].startswith("    \t\t ")
     assert shown[1].index("1 / 2") == shown[2].index("^")
 
 

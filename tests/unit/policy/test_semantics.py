@@ -166,7 +166,11 @@ def test_expressions(body: str, returns: str, scalars: dict[str, int], result: i
         ("x = 0\nfor i in range(9):\n    if i == 4:\n        break\n    x += i\nreturn x", {}, 6),
         ("x = 0\nfor i in range(4):\n    if i & 1:\n        continue\n    x += i\nreturn x", {}, 2),
         ("for i in range(9):\n    if i * i > b:\n        return i\nreturn -1", {"b": 30}, 6),
-        ("x = 0\nfor i in range(3):\n    for j in range(i):\n        x += 10 * i + j\nreturn x", {}, 51),
+        (
+            "x = 0\nfor i in range(3):\n    for j in range(i):\n        x += 10 * i + j\nreturn x",
+            {},
+            51,
+        ),
         # assigned by the loop's body, which surely runs
         ("for i in range(2):\n    x = i\nreturn x", {}, 1),
         ("x: u64 = 1 if p else 2\nreturn s64(x)", {"p": True}, 1),
@@ -187,8 +191,12 @@ def test_helpers_and_constants() -> None:
 
 
 def test_calls_between_methods() -> None:
-    text = policy_text.with_body("return self.other(task, 7) + s64(self.slice_ns(task, vcpu, sched))")
-    text += "    def slice_ns(self, task: Task, vcpu: VCpu, sched: Sched) -> u64:\n        return 30\n"
+    text = policy_text.with_body(
+        "return self.other(task, 7) + s64(self.slice_ns(task, vcpu, sched))"
+    )
+    text += (
+        "    def slice_ns(self, task: Task, vcpu: VCpu, sched: Sched) -> u64:\n        return 30\n"
+    )
     text += "    def other(self, task: Task, x: s64) -> s64:\n        return x + task.nice\n"
     program = compile_source(text, "example.py")
     order = [function.name for function in program.functions]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from policy_text import IMPORT
 
+from scx_vsched.errors import UserError
 from scx_vsched.policies import builtin_policies, resolve_policy
 from scx_vsched.policy.compiler import compile_file, compile_source
 from scx_vsched.policy.diagnostics import PolicyError
-from scx_vsched.errors import UserError
 
 POLICY = f"{IMPORT}\nclass P(Policy):\n    mechanism = guest\n"
 
