@@ -156,6 +156,32 @@ static __always_inline bool dsq_head_key(u64 dsq, u64 *key)
 	return found;
 }
 
+/* Moving a task that an iterator stands at: scx_bpf_dispatch_from_dsq() until 6.12. */
+bool scx_bpf_dsq_move(struct bpf_iter_scx_dsq *it, struct task_struct *p, u64 dsq,
+		      u64 flags) __ksym __weak;
+bool scx_bpf_dispatch_from_dsq(struct bpf_iter_scx_dsq *it, struct task_struct *p, u64 dsq,
+			       u64 flags) __ksym __weak;
+
+/* Moves the tasks of the queue @from that belong to @cpu's runqueue to @cpu's local queue. */
+static __always_inline void dsq_drain_cpu(u64 from, s32 cpu)
+{
+	u64 to = CORE_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL_ON) | cpu;
+	struct bpf_iter_scx_dsq it;
+	struct task_struct *p;
+
+	if (!bpf_iter_scx_dsq_new(&it, from, 0)) {
+		while ((p = bpf_iter_scx_dsq_next(&it))) {
+			if (scx_bpf_task_cpu(p) != cpu)
+				continue;
+			if (KFUNC_EXISTS(scx_bpf_dsq_move))
+				scx_bpf_dsq_move(&it, p, to, 0);
+			else
+				scx_bpf_dispatch_from_dsq(&it, p, to, 0);
+		}
+	}
+	bpf_iter_scx_dsq_destroy(&it);
+}
+
 /* Direct writes give way to kfuncs from 6.19 on; both work, the kfunc is what stays. */
 bool scx_bpf_task_set_slice(struct task_struct *p, u64 slice) __ksym __weak;
 
