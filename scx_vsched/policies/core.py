@@ -22,9 +22,6 @@ class Core(Policy):
     slice_min_us = tunable(
         1000, unit="us", min=100, max=100_000, doc="shortest slice, when many tasks wait"
     )
-    preempt_lag_us = tunable(
-        2000, unit="us", min=0, max=1_000_000, doc="a waking task this far behind preempts"
-    )
     steal_node_min = tunable(
         2, unit="tasks", min=1, max=1024, doc="waiting tasks needed to steal across NUMA nodes"
     )
@@ -49,12 +46,8 @@ class Core(Policy):
         return task.vtime
 
     def preempts(self, task: Task, running: Task, vcpu: VCpu) -> bool:
-        """Idle-class tasks give way at once, others to a task that lags far behind."""
-        if task.is_idle_class or task.is_batch:
-            return False
-        if running.is_idle_class:
-            return True
-        return self.is_before(task.vtime + self.preempt_lag_us * 1000, running.vtime)
+        """Only idle-class tasks give way at once; slices are short enough for the others."""
+        return running.is_idle_class and not (task.is_idle_class or task.is_batch)
 
     def idle_scope(self, task: Task, vcpu: VCpu) -> u32:
         """Any idle vCPU is better than waiting."""
@@ -69,6 +62,10 @@ class Core(Policy):
     def stays(self, task: Task, vcpu: VCpu) -> bool:
         """Where many wait anyway, a warm cache is worth more than the first free vCPU."""
         return task.is_waking and vcpu.queued + vcpu.llc_queued >= vcpu.llc_vcpus
+
+    def batch(self, vcpu: VCpu) -> u32:
+        """A few at once from a long queue, where the order matters less than the cost."""
+        return max(vcpu.queued // 4, 1)
 
     def steals(self, vcpu: VCpu, victim: VCpu, distance: u32) -> bool:
         """Within the node always; across nodes when waiting there would take long."""

@@ -126,6 +126,13 @@ guest = Mechanism(
             "the cache; vCPUs with nothing to do may still steal it.",
         ),
         Hook(
+            "batch",
+            (_VCPU,),
+            "u32",
+            "How many waiting tasks `vcpu` takes from its queue at once, 1 to 8. More cost less "
+            "each, but what is taken can be neither stolen nor overtaken.",
+        ),
+        Hook(
             "steals",
             (_VCPU, Parameter("victim", "VCpu"), Parameter("distance", "u32")),
             "bool",
