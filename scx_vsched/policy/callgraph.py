@@ -19,7 +19,7 @@ __all__ = ["MAX_LOCALS", "MAX_SIZE", "MAX_WORK", "Cost", "calls_of", "cost", "or
 MAX_SIZE = 2_000
 """Operations in a function, all its calls inlined."""
 
-MAX_WORK = 20_000
+MAX_WORK = 32_000
 """Operations that one call of a function may execute, loops at their longest."""
 
 MAX_LOCALS = 32

@@ -5,18 +5,14 @@ from __future__ import annotations
 import difflib
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from scx_vsched.policy import inheritance
+from scx_vsched.policy import inheritance, ir
 from scx_vsched.policy.callgraph import MAX_LOCALS, MAX_SIZE, MAX_WORK, Cost, cost, ordered
 from scx_vsched.policy.declarations import Declarations, declare
 from scx_vsched.policy.diagnostics import Reporter, header_span
 from scx_vsched.policy.program import PolicyProgram
 from scx_vsched.policy.source import parse, read_text
 from scx_vsched.policy.statements import check_function
-
-if TYPE_CHECKING:
-    from scx_vsched.policy import ir
 
 __all__ = ["CORE_POLICY", "compile_file", "compile_source"]
 
@@ -117,8 +113,10 @@ def _finish(program: PolicyProgram, reporter: Reporter) -> PolicyProgram:
             ("variables, those of its calls included", found.locals, MAX_LOCALS, "use fewer"),
         ):
             if value > limit:
+                start = function.span
+                name_end = start.column + len(f"def {function.source_name}")
                 reporter.report(
-                    function.span,
+                    ir.Span(start.line, start.column, start.line, name_end),
                     f"`{function.source_name}` has {_rough(value)} {what}; {limit} are allowed",
                     hint,
                 )

@@ -107,7 +107,7 @@ def test_recursion_is_found_through_methods() -> None:
     [
         ("x: u64 = 0\n" + "x += task.vtime * 3\n" * 400 + "return x", "operations; 2000"),
         ("x: u64 = 0\nfor i in range(1000):\n    for j in range(9):\n        x += 1\nreturn x",
-         "steps at its longest; 20000"),
+         "steps at its longest; 32000"),
         ("\n".join(f"x{i}: u64 = {i}" for i in range(33)) + "\nreturn x0", "33 variables"),
     ],
 )  # fmt: skip
