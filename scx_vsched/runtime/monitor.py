@@ -19,6 +19,7 @@ def monitor(interval_s: float, *, as_json: bool = False, path: Path = SOCKET_PAT
     with StatsClient(path) as client:
         counters = _counters(client.request("stats_meta"))
         meter = Meter()
+        meter.start()
         try:
             first = client.request("stats")
             meter.sample({name: first[name] for name in counters})

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 from scx_vsched.runtime.stats import Meter
@@ -17,23 +15,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Reading", "RestartBudget"]
 
-_MAX_RESTARTS, _RESTART_WINDOW_S = 10, 60.0
+# A kernel that asks for a restart again and again is not obeyed for ever.
+_MAX_RESTARTS, _SETTLED_S = 5, 60.0
 
 
 class RestartBudget:
-    """Allows so many restarts in so many seconds: a kernel that asks for more is not obeyed."""
+    """Allows so many restarts in a row; a life of `settled_s` seconds or more ends the row."""
 
-    def __init__(self, limit: int = _MAX_RESTARTS, window_s: float = _RESTART_WINDOW_S) -> None:
-        self._window_s = window_s
-        self._times: collections.deque[float] = collections.deque(maxlen=limit)
+    def __init__(self, limit: int = _MAX_RESTARTS, settled_s: float = _SETTLED_S) -> None:
+        self._limit = limit
+        self._settled_s = settled_s
+        self._row = 0
 
-    def take(self) -> bool:
-        """Use one; False where the last `limit` of them were all within the window."""
-        now = time.monotonic()
-        if len(self._times) == self._times.maxlen and now - self._times[0] < self._window_s:
-            return False
-        self._times.append(now)
-        return True
+    def take(self, lived_s: float) -> bool:
+        """Use one after a life of `lived_s` seconds; False where there is none left."""
+        if lived_s >= self._settled_s:
+            self._row = 0
+        self._row += 1
+        return self._row <= self._limit
 
 
 class Reading:
@@ -73,7 +72,7 @@ class Reading:
     def answer(self) -> dict[str, Any]:
         """What the statistics socket says."""
         return {
-            "elapsed_s": round(time.monotonic() - self.meter.started, 3),
+            "elapsed_s": round(self.meter.elapsed_s, 3),
             "policy": self._policy,
             "restarts": self.restarts,
             **self.meter.total(self.counters()),

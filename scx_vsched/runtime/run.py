@@ -67,10 +67,6 @@ def run(options: RunOptions) -> int:
             if options.verbose:
                 notice("\n".join(error.log))
             raise
-        except AttachError as error:
-            if error.info and error.info.dump:
-                notice(error.info.dump)
-            raise
 
 
 @contextlib.contextmanager
@@ -143,8 +139,6 @@ class _Run:
         if ours or not info:
             return 0
         notice(f"the kernel ended {policy}: {info.summary()}")
-        if info.wants_restart:
-            notice(f"it asked for a restart after {reading.restarts} already: too often")
         if info.dump:
             notice(info.dump)
         return ENDED_BY_KERNEL
@@ -154,18 +148,30 @@ class _Run:
         budget = RestartBudget()
         with contextlib.ExitStack() as server:
             while True:
-                with self._attached() as running:
-                    with self._reading.following(running):
-                        if not self._reading.restarts:
-                            self._begin(server)
-                        info = self._watch(running, display)
-                        running.detach()
-                    info = info or running.exit_info()
-                restart = info is not None and info.wants_restart and not self._stop.is_set()
-                if info is None or not restart or not budget.take():
+                started = time.monotonic()
+                info = self._life(display, server)
+                if info is None or not info.wants_restart or self._stop.is_set():
+                    return info
+                if not budget.take(time.monotonic() - started):
+                    notice(f"no restart after {self._reading.restarts} in a row")
                     return info
                 notice(f"the kernel asks for a restart: {info.summary()}")
                 self._reading.restarted()
+
+    def _life(self, display: Display, server: contextlib.ExitStack) -> ExitInfo | None:
+        """Load it, attach it, watch it; why it ended, None where the kernel does not say."""
+        try:
+            with self._attached() as running:
+                with self._reading.following(running):
+                    if not self._reading.meter.running:
+                        self._begin(server)
+                    info = self._watch(running, display)
+                    running.detach()
+                return info or running.exit_info()
+        except AttachError as error:
+            if error.info is None:
+                raise
+            return error.info  # it ended before it was at work
 
     @contextlib.contextmanager
     def _attached(self) -> Iterator[Attached]:
@@ -190,9 +196,9 @@ class _Run:
 
     def _begin(self, stack: contextlib.ExitStack) -> None:
         """Start the clock, and answer on the statistics socket until `stack` is closed."""
-        self._reading.meter.started = time.monotonic()
+        self._reading.meter.start()
         if self._options.duration_s:
-            self._deadline = self._reading.meter.started + self._options.duration_s
+            self._deadline = time.monotonic() + self._options.duration_s
         notice(f"{self._meta.policy} is at work; Ctrl-C ends it")
         meta = describe_stats(self._meta.stats)
         try:

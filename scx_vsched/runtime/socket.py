@@ -103,7 +103,12 @@ class StatsServer:
         self.close()
 
     def close(self) -> None:
-        """Stop answering, drop the clients, and remove the socket's file if it is still ours."""
+        """Stop answering, drop the clients, and remove the socket's file if it is still ours.
+
+        A second call does nothing.
+        """
+        if not self._thread.is_alive():
+            return
         self._wake.send(b"x")
         self._thread.join()
         with contextlib.suppress(OSError):

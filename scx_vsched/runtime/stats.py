@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,17 +25,32 @@ class Sample:
     totals: Mapping[str, int]
 
 
-@dataclass(slots=True)
 class Meter:
-    """Turns readings of ever-growing counters into samples.
+    """Turns readings of ever-growing counters into samples, from `start` on.
 
     Counters start from 0 again when the scheduler is loaded anew; `carry_over` keeps the totals.
     """
 
-    started: float = field(default_factory=time.monotonic)
-    _base: dict[str, int] = field(default_factory=dict)
-    _last: dict[str, int] = field(default_factory=dict)
-    _last_at: float | None = None
+    def __init__(self) -> None:
+        self._base: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+        self._started: float | None = None
+        self._last_at = 0.0
+
+    @property
+    def running(self) -> bool:
+        """Whether `start` was called."""
+        return self._started is not None
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since `start`, 0 before."""
+        return 0.0 if self._started is None else time.monotonic() - self._started
+
+    def start(self) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+        self._last_at = 0.0
 
     def total(self, reading: Mapping[str, int]) -> dict[str, int]:
         """`reading` plus what was counted before the last restart."""
@@ -43,12 +58,10 @@ class Meter:
 
     def sample(self, reading: Mapping[str, int]) -> Sample:
         """The sample for this reading; the interval began with the one before."""
-        now = time.monotonic()
-        before = self.started if self._last_at is None else self._last_at
-        totals = self.total(reading)
+        now, totals = self.elapsed_s, self.total(reading)
         deltas = {name: value - self._last.get(name, 0) for name, value in totals.items()}
-        self._last, self._last_at = totals, now
-        return Sample(now - self.started, now - before, deltas, totals)
+        interval, self._last, self._last_at = now - self._last_at, totals, now
+        return Sample(now, interval, deltas, totals)
 
     def carry_over(self, reading: Mapping[str, int]) -> None:
         """The scheduler that gave `reading` is gone; the next one counts from 0."""

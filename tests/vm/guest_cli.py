@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import os
 import signal
@@ -30,12 +31,15 @@ for name in ("cli.app", "cli.run", "cli.vm", "runtime.monitor", "runtime.run"):
     importlib.import_module(f"scx_vsched.{name}")
 
 
+_NUMBERS = itertools.count()
+
+
 class Command:
     """`scx_vsched ARGUMENTS` in a child, its output in files."""
 
     def __init__(self, guest: Guest, arguments: list[str]) -> None:
         self._guest = guest
-        self._files = [guest.directory / f"cli.{os.getpid()}.{name}" for name in ("out", "err")]
+        self._files = [guest.directory / f"cli.{next(_NUMBERS)}.{name}" for name in ("out", "err")]
         self._status: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
@@ -96,6 +100,13 @@ class Command:
                 return self._guest.scheduler_state() == state
         return True
 
+    def wait_lines(self, count: int) -> None:
+        """Wait until it has written so many lines."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self._files[0].read_text().count("\n") < count and time.monotonic() < deadline:
+            if self.ended(0.05):
+                return
+
     def wait_socket(self) -> bool:
         """Whether the statistics socket appears while the command is at work."""
         deadline = time.monotonic() + PATIENCE_S
@@ -136,7 +147,7 @@ def serve(guest: Guest, object_path: str) -> dict[str, Any]:
         '{"req":"stats","args":{"target":"top"}}',
     )
     monitor = Command(guest, ["run", "--monitor", "0.2", "--stats-json"])
-    time.sleep(5)
+    monitor.wait_lines(3)
     monitor.signal(signal.SIGINT)
     monitored = monitor.result()
     first.signal(signal.SIGTERM)
