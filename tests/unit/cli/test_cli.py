@@ -85,7 +85,7 @@ def test_run_imports_little() -> None:
     """A guest under emulation pays for each import: no compiler, no graphs, no pictures."""
     code = (
         "import sys; import scx_vsched.cli.app, scx_vsched.cli.run, scx_vsched.bpf.loader, "
-        "scx_vsched.runtime.monitor, scx_vsched.runtime.prerequisites\n"
+        "scx_vsched.runtime.monitor, scx_vsched.runtime.run\n"
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
