@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from scx_vsched.vm.bench import BenchReport, Throughput
     from scx_vsched.vm.intervals import Ratio
 
-__all__ = ["as_markdown"]
+__all__ = ["as_markdown", "rate"]
 
 
 def as_markdown(reports: list[BenchReport]) -> str:
@@ -53,8 +53,13 @@ def _throughput(each: Throughput) -> str:
 
 
 def _range(values: tuple[float, float, float]) -> str:
-    median, low, high = (f"{value:,.0f}" if value >= 100 else f"{value:.2f}" for value in values)
+    median, low, high = (rate(value) for value in values)
     return f"{median} ({low} … {high})"
+
+
+def rate(value: float) -> str:
+    """A rate with as many digits as mean something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
 def _verdict(value: Ratio) -> str:

@@ -36,6 +36,8 @@ class Ratio:
     rounds: int
 
     def __str__(self) -> str:
+        if self.rounds == 1:
+            return f"{self.value:.3f}"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 

@@ -43,8 +43,9 @@ class Shape:
     """What the VM looks like.
 
     `cpus` is QEMU's -smp ("4", "8,sockets=2,cores=2,threads=2", "2,maxcpus=4"), `memory` its -m;
-    `numa` are virtme-ng's --numa values, which must add up to `memory`; `distances` its
-    --numa-distance values; `pin` lists the host CPUs that vCPU 0, 1, … are bound to.
+    `numa` are virtme-ng's --numa values ("512M,cpus=0-1"), which must add up to `memory`;
+    `distances` are between two nodes ("0,1=20"); `pin` lists the host CPUs that vCPU 0, 1, … are
+    bound to.
     """
 
     cpus: str = "2"
@@ -83,13 +84,22 @@ def virtme_argv(
     for node in shape.numa:
         argv += ["--numa", node]
     for distance in shape.distances:
-        argv += ["--numa-distance", distance]
+        argv += ["--numa-distance", _distance(distance)]
     # Without it some boots drop the TSC for a far slower clock, and every timing with it.
     for option in ("tsc=reliable", *shape.kernel_args):
         argv += ["--kopt", option]
     search = shlex.join([f"PYTHONPATH={PACKAGE_ROOT}", "PYTHONDONTWRITEBYTECODE=1"])
     argv += ["--script-sh", f"exec env {search} {guest}"]
     return [*argv, "--qemu-opts", "-name", "scx_vsched,debug-threads=on"]
+
+
+def _distance(text: str) -> str:
+    """A distance as virtme-run wants it: "src=0,dst=1,val=20" for "0,1=20"."""
+    nodes, _, value = text.partition("=")
+    source, _, target = nodes.partition(",")
+    if not (source.isdigit() and target.isdigit() and value.isdigit()):
+        raise UserError(f"not a NUMA distance: {text}", "write it as NODE,NODE=DISTANCE: 0,1=20")
+    return f"src={source},dst={target},val={value}"
 
 
 def _virtme_run() -> str:

@@ -88,7 +88,7 @@ def test_command_line_of_a_shaped_vm(tmp_path: Path) -> None:
     assert ("--cpus", "8,sockets=2,cores=2,threads=2") in pairs
     assert ("--numa", "512M,cpus=0-3") in pairs
     assert ("--numa", "512M,cpus=4-7") in pairs
-    assert ("--numa-distance", "0,1=40") in pairs
+    assert ("--numa-distance", "src=0,dst=1,val=40") in pairs
     assert ("--mods", "none") in pairs
     assert ("--kopt", "tsc=reliable") in pairs
     assert ("--kopt", "nohz=off") in pairs
@@ -97,6 +97,12 @@ def test_command_line_of_a_shaped_vm(tmp_path: Path) -> None:
     assert "--disable-kvm" not in virtme_argv(KERNEL, shape, "kvm", tmp_path)
     with_modules = virtme_argv(replace(KERNEL, modules_dir=Path("/m")), shape, "tcg", tmp_path)
     assert ("--mods", "auto") in list(itertools.pairwise(with_modules))
+
+
+@pytest.mark.parametrize("text", ["", "0,1", "0=20", "0,1=x", "a,1=20"])
+def test_what_is_no_distance(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match="not a NUMA distance"):
+        virtme_argv(KERNEL, Shape(distances=(text,)), "tcg", tmp_path)
 
 
 def test_process_and_its_children_end_with_the_block(tmp_path: Path) -> None:
