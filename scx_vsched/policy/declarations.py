@@ -23,8 +23,7 @@ from scx_vsched.policy.scope import (
     Scope,
     closest,
 )
-from scx_vsched.policy.signatures import function_signature, hook_signature
-from scx_vsched.policy.statements import scalar_type
+from scx_vsched.policy.signatures import function_signature, hook_signature, scalar_type
 from scx_vsched.policy.tunables import read_tunable
 
 if TYPE_CHECKING:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Literal
 from scx_vsched.policy import ir
 from scx_vsched.policy.diagnostics import header_span
 from scx_vsched.policy.scope import Scope, Signature
-from scx_vsched.policy.statements import scalar_type
 from scx_vsched.policy.types import INT_TYPES
 from scx_vsched.policy.views import VIEWS
 
 if TYPE_CHECKING:
     from scx_vsched.policy.mechanism import Hook
 
-__all__ = ["function_signature", "hook_signature"]
+__all__ = ["function_signature", "hook_signature", "scalar_type"]
 
 
 def hook_signature(hook: Hook) -> Signature:
@@ -75,6 +74,25 @@ def function_signature(
     if demanded:
         _compare(scope, node, found, demanded)
     return found
+
+
+def scalar_type(scope: Scope, node: ast.expr) -> ir.ScalarType:
+    """The integer type or `bool` that an annotation names."""
+    if isinstance(node, ast.Name):
+        if node.id == "bool":
+            return ir.BOOL
+        if node.id in INT_TYPES:
+            if node.id not in scope.imported:
+                raise scope.reporter.refuse(
+                    node,
+                    f"`{node.id}` is not imported",
+                    f"add `from scx_vsched.policy import {node.id}`",
+                )
+            return INT_TYPES[node.id]
+    hint = "write s64, or another of u8 … u64, s8 … s64, or bool"
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        hint = "write the type without quotes"
+    raise scope.reporter.refuse(node, "this is not a type of the language", hint)
 
 
 def _compare(

@@ -11,21 +11,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scx_vsched.policy import ir
-from scx_vsched.policy.bounds import Interval, interval, trips
-from scx_vsched.policy.conversions import coerce, common_type, settle, unify
+from scx_vsched.policy.bounds import interval
+from scx_vsched.policy.conversions import coerce, common_type, settle
 from scx_vsched.policy.diagnostics import Refused, Reporter, header_span, span_of
 from scx_vsched.policy.expressions import Expressions
+from scx_vsched.policy.ranges import read_range
 from scx_vsched.policy.refusals import refuse_statement
-from scx_vsched.policy.scope import TAKEN_NAMES, FunctionScope, Scope, Signature, code
-from scx_vsched.policy.types import INT_TYPES, IntType
+from scx_vsched.policy.scope import TAKEN_NAMES, FunctionScope, Scope, Signature
+from scx_vsched.policy.signatures import scalar_type
+from scx_vsched.policy.types import IntType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_TRIPS", "check_function", "scalar_type"]
-
-MAX_TRIPS = 1024
-"""Trips of the longest loop; the kernel's verifier walks every one of them."""
+__all__ = ["check_function"]
 
 _UNREACHABLE = None
 
@@ -236,7 +235,7 @@ class _FunctionChecker:
             found = self._fitting(name, value, target, declared is None)
         self.names.locals[name] = target
         if name in self.once and isinstance(target, IntType):
-            self.names.intervals[name] = self._interval(found)
+            self.names.intervals[name] = interval(found, self.names.intervals, self.scope.tunables)
         return ir.Assign(span_of(node), name, found)
 
     def _fitting(
@@ -308,8 +307,8 @@ class _FunctionChecker:
             )
         target = self._target(node.target)
         try:
-            start, stop, step, stop_node = self._range(node.iter)
-            kind = ir.int_type(start)
+            found = read_range(self.check, node.iter)
+            kind = ir.int_type(found.start)
             known = self.names.locals.get(target) or kind
             if not isinstance(known, IntType) or common_type(kind, known) != known:
                 raise self.reporter.refuse(
@@ -317,10 +316,6 @@ class _FunctionChecker:
                     f"the loop counts in {kind.name}, `{target}` is {_a(known)} already",
                     "use another variable",
                 )
-            bounds = self._interval(start), self._interval(stop)
-            count = trips(*bounds, step)
-            if count.high > MAX_TRIPS:
-                raise self._too_long(node.iter, stop_node, bounds, count)
         except Refused:
             self.failed = True
             self.names.locals.setdefault(target, None)
@@ -328,13 +323,12 @@ class _FunctionChecker:
             return None, assigned | {target}
         self.names.locals[target] = known
         if target in self.once:
-            values = bounds[0].low, bounds[0].high, bounds[1].low - 1, bounds[1].high - 1
-            if step < 0:
-                values = bounds[0].low, bounds[0].high, bounds[1].low + 1, bounds[1].high + 1
-            self.names.intervals[target] = Interval(min(values), max(values))
+            self.names.intervals[target] = found.values
         body, after = self._loop_body(node.body, assigned | {target})
-        loop = ir.For(span_of(node), target, start, stop, step, count.high, body)
-        return loop, after if count.low > 0 else assigned
+        loop = ir.For(
+            span_of(node), target, found.start, found.stop, found.step, found.trips.high, body
+        )
+        return loop, after if found.trips.low > 0 else assigned
 
     def _loop_body(
         self, body: Sequence[ast.stmt], assigned: frozenset[str]
@@ -347,69 +341,6 @@ class _FunctionChecker:
         ends = [*loop.breaks, *loop.continues, *([] if after is _UNREACHABLE else [after])]
         # A body that always returns never gets past the loop; any set is right then.
         return statements, frozenset.intersection(*ends) if ends else assigned
-
-    def _range(self, node: ast.expr) -> tuple[ir.Expr, ir.Expr, int, ast.expr]:
-        """Start, stop and step of a `range`, and where the stop is written."""
-        match node:
-            case ast.Call(func=ast.Name(id="range"), args=arguments, keywords=[]) if (
-                1 <= len(arguments) <= 3
-            ):
-                pass
-            case _:
-                raise self.reporter.refuse(
-                    node,
-                    "a loop goes over `range` of one to three integers",
-                    "write `for i in range(…):`",
-                )
-        step = 1
-        if len(arguments) == 3:
-            found = self.check.integer(arguments[2])
-            if not isinstance(found, ir.Const) or found.value == 0:
-                raise self.reporter.refuse(
-                    arguments[2], "the step must be a constant other than 0", "write a number"
-                )
-            step = found.value
-        nodes = arguments[:2]
-        values = [self.check.integer(argument) for argument in nodes]
-        parts = list(zip(nodes, values, strict=True))
-        if len(values) == 1:
-            zero = ast.copy_location(ast.Constant(0), nodes[0])
-            parts.insert(0, (zero, self.check.integer(zero)))
-        start, stop = unify(self.reporter, node, parts)
-        return start, stop, step, nodes[-1]
-
-    def _too_long(
-        self, node: ast.expr, stop: ast.expr, bounds: tuple[Interval, Interval], count: Interval
-    ) -> Refused:
-        known = all(b.low == b.high for b in bounds)
-        often = f"{count.high} times" if count.high < 1 << 40 else "without a known bound"
-        return self.reporter.refuse(
-            node,
-            f"this loop may run {often}; at most {MAX_TRIPS} are allowed",
-            "use a smaller range" if known else f"bound it, as in `min({code(stop)}, 64)`",
-        )
-
-    def _interval(self, expr: ir.Expr) -> Interval:
-        return interval(expr, self.names.intervals, self.scope.tunables)
-
-
-def scalar_type(scope: Scope, node: ast.expr) -> ir.ScalarType:
-    """The integer type or `bool` that an annotation names."""
-    if isinstance(node, ast.Name):
-        if node.id == "bool":
-            return ir.BOOL
-        if node.id in INT_TYPES:
-            if node.id not in scope.imported:
-                raise scope.reporter.refuse(
-                    node,
-                    f"`{node.id}` is not imported",
-                    f"add `from scx_vsched.policy import {node.id}`",
-                )
-            return INT_TYPES[node.id]
-    hint = "write s64, or another of u8 … u64, s8 … s64, or bool"
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        hint = "write the type without quotes"
-    raise scope.reporter.refuse(node, "this is not a type of the language", hint)
 
 
 def _a(found: ir.ScalarType) -> str:
