@@ -131,7 +131,7 @@ def header_span(node: ast.FunctionDef | ast.ClassDef) -> Span:
 
 def _characters(source: str, offset: int) -> int:
     """The number of characters in the first `offset` bytes of `source` in UTF-8."""
-    return len(source.encode()[:offset].decode(errors="ignore"))
+    return len(source.encode(errors="replace")[:offset].decode(errors="ignore"))
 
 
 def _printable(shown: str) -> str:

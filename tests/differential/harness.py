@@ -1,20 +1,16 @@
-"""Runs compiled policy functions in BPF on inputs of our choice, through BPF_PROG_TEST_RUN."""
+"""C around compiled policy functions: SEC("syscall") programs that run them on given inputs."""
 
 from __future__ import annotations
 
 import ctypes
 from typing import TYPE_CHECKING, Any
 
-from scx_vsched.bpf.compile import compile_c
-from scx_vsched.bpf.object import Object
 from scx_vsched.policy.emit_c import emit_c
 from scx_vsched.policy.ir import ViewType
 from scx_vsched.policy.types import INT_TYPES
 from scx_vsched.policy.views import VIEWS, field_info
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scx_vsched.policy.program import PolicyProgram
 
 C_TYPES: dict[str, Any] = {name: getattr(ctypes, f"c_{'' if t.signed else 'u'}int{t.bits}")
@@ -108,22 +104,3 @@ def harness_source(
             f"\t\tif (in && out)\n\t\t\t*out = call_{i}(in);\n\t}}\n\treturn 0;\n}}"
         )
     return "\n".join(parts) + "\n"
-
-
-def run_in_bpf(source: str, out: Path, functions: int, inputs: list[bytes]) -> list[list[int]]:
-    """Each function's results on each input, as unsigned 64-bit numbers."""
-    compile_c(source, out)
-    with Object(out.read_bytes()) as obj:
-        obj.load()
-        for i, data in enumerate(inputs):
-            obj.map("inputs").write(i, data)
-        found = []
-        for i in range(functions):
-            obj.program(f"run_{i}").test_run()
-            found.append(
-                [
-                    int.from_bytes(obj.map("outputs").read(i * len(inputs) + k), "little")
-                    for k in range(len(inputs))
-                ]
-            )
-        return found

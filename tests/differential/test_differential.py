@@ -5,26 +5,35 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import secrets
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import harness_source, input_struct, run_in_bpf
+from harness import harness_source, input_struct
+from in_bpf import run_object
 from programs import BOOL, SCALARS, TYPES, Evaluator, Function, Generator, Type, limits, name_of
 
-from scx_vsched.bpf.libbpf import BpfError
+from scx_vsched.bpf.compile import compile_c, find_clang
+from scx_vsched.bpf.libbpf import BpfError, library
+from scx_vsched.errors import UserError
 from scx_vsched.policy.base import policy_class
 from scx_vsched.policy.compiler import compile_source
 from scx_vsched.policy.views import VIEWS, field_info
+from scx_vsched.vm.boot import run_job
+from scx_vsched.vm.job import Job, Step
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from scx_vsched.vm.kernels import Kernel
 
 FUNCTIONS = 40
 HELPERS = 6
 INPUTS = 64
+PAIRS = 5000  # at least; one batch is 2,560
 LARGEST = 5000  # characters of a function; with its helpers it stays within the compiler's limits
 VIEW_PARAMETERS = {"task": "Task", "running": "Task", "vcpu": "VCpu", "sched": "Sched"}
 FIELDS: dict[str, dict[str, Type]] = {
@@ -95,31 +104,51 @@ def draw_functions(rng: random.Random, count: int) -> list[Function]:
     return made
 
 
-def check(rng: random.Random, directory: Path) -> int:
-    """Compares one batch; the number of pairs, all of which agreed."""
+@dataclass(frozen=True)
+class Batch:
+    """Random functions of one policy with the inputs that they are run on."""
+
+    functions: list[Function]
+    source: str
+    tunables: dict[str, int]
+    inputs: list[dict[str, Any]]
+
+    @property
+    def tested(self) -> list[Function]:
+        """The functions that are compared; the others are their helpers."""
+        return self.functions[HELPERS:]
+
+    @property
+    def records(self) -> list[bytes]:
+        """The inputs as the programs in BPF read them."""
+        layout = input_struct(VIEW_PARAMETERS, {name: name_of(t) for name, t in SCALARS.items()})
+        return [pack(layout, drawn) for drawn in self.inputs]
+
+
+def draw_batch(rng: random.Random) -> Batch:
     functions = draw_functions(rng, FUNCTIONS)
-    tested = functions[HELPERS:]
-    source = policy_source(functions)
-    program = compile_source(source, "random_policy.py")
     tunables = {name: draw_value(rng, TUNABLES[name]) for name in TUNABLES}
     tunables["trips"] = rng.randint(*BOUNDS["trips"])
     inputs = [draw_input(rng) for _ in range(INPUTS)]
+    return Batch(functions, policy_source(functions), tunables, inputs)
 
+
+def build(batch: Batch, out: Path) -> None:
+    """Compiles the batch to a BPF object."""
+    program = compile_source(batch.source, "random_policy.py")
+    values = {t.name: t.default for t in program.tunables} | batch.tunables
     scalars = {name: name_of(t) for name, t in SCALARS.items()}
-    layout = input_struct(VIEW_PARAMETERS, scalars)
-    values = {t.name: t.default for t in program.tunables} | tunables
-    text = harness_source(
-        program, [f.name for f in tested], VIEW_PARAMETERS, scalars, INPUTS, values
-    )
-    raw = [pack(layout, drawn) for drawn in inputs]
-    in_bpf = run_in_bpf(text, directory / "random.o", len(tested), raw)
+    names = [f.name for f in batch.tested]
+    compile_c(harness_source(program, names, VIEW_PARAMETERS, scalars, INPUTS, values), out)
 
-    policy = policy_class(program)(**tunables)
-    evaluator = Evaluator({f.name: f for f in functions}, tunables)
-    helpers = "\n".join(f.source() for f in functions[:HELPERS])
-    for i, function in enumerate(tested):
-        report = f"{helpers}\n{function.source()}"
-        for k, drawn in enumerate(inputs):
+
+def judge(batch: Batch, in_bpf: list[list[int]]) -> int:
+    """Compares the three results of each pair; the number of pairs, all of which agreed."""
+    policy = policy_class(compile_source(batch.source, "random_policy.py"))(**batch.tunables)
+    evaluator = Evaluator({f.name: f for f in batch.functions}, batch.tunables)
+    helpers = "\n".join(f.source() for f in batch.functions[:HELPERS])
+    for i, function in enumerate(batch.tested):
+        for k, drawn in enumerate(batch.inputs):
             views = {name: drawn[name] for name in VIEW_PARAMETERS}
             numbers = {name: drawn[name] for name in SCALARS}
             expected = evaluator.call(function, views, numbers)
@@ -128,10 +157,11 @@ def check(rng: random.Random, directory: Path) -> int:
             in_python = getattr(policy, function.name)(*objects, *arguments)
             results = expected, in_python, signed(in_bpf[i][k], function.returns)
             assert results == (expected,) * 3, (
-                f"evaluator, CPython, BPF: {results}\n{report}\n{drawn}\n{tunables}"
+                f"evaluator, CPython, BPF: {results}\n{helpers}\n{function.source()}\n"
+                f"{drawn}\n{batch.tunables}"
             )
             assert isinstance(in_python, bool) == (function.returns == BOOL)
-    return len(tested) * len(inputs)
+    return len(batch.tested) * len(batch.inputs)
 
 
 def pack(layout: Any, drawn: dict[str, Any]) -> bytes:
@@ -154,18 +184,61 @@ def signed(value: int, t: Type) -> int:
     return value - 2**64 if isinstance(t, tuple) and t[1] and value >= 2**63 else value
 
 
-@pytest.mark.bpf
-def test_three_ways_agree(tmp_path: Path) -> None:
+def seeded() -> random.Random:
     seed = int(os.environ.get("VSCHED_SEED") or secrets.randbits(32))
-    wanted = int(os.environ.get("VSCHED_PAIRS") or 5000)
-    rng = random.Random(seed)
     print(f"VSCHED_SEED={seed}")
+    return random.Random(seed)
+
+
+@pytest.fixture
+def clang() -> None:
+    """Skips where random functions cannot be compiled."""
+    try:
+        find_clang()
+        library()
+    except UserError as error:
+        pytest.skip(f"{error.message} ({error.hint})")
+
+
+@pytest.mark.bpf
+@pytest.mark.usefixtures("clang")
+def test_three_ways_agree(tmp_path: Path) -> None:
+    rng = seeded()
+    wanted = int(os.environ.get("VSCHED_PAIRS") or PAIRS)
     pairs = 0
     while pairs < wanted:
+        batch = draw_batch(rng)
+        build(batch, tmp_path / "batch.o")
+        data = (tmp_path / "batch.o").read_bytes()
         try:
-            pairs += check(rng, tmp_path)
+            in_bpf = run_object(data, len(batch.tested), batch.records)
         except BpfError as error:
-            if "EPERM" in str(error):
-                pytest.skip(f"BPF is not available here: {error}")
+            if error.errno in {errno.EPERM, errno.EACCES} and not error.log:
+                pytest.skip(f"this kernel lets us load no BPF ({error}); the VM test does")
             raise AssertionError(f"{error}\n" + "\n".join(error.log[-40:])) from error
+        pairs += judge(batch, in_bpf)
     print(f"{pairs} pairs of function and input, no mismatch")
+
+
+@pytest.mark.vm
+@pytest.mark.usefixtures("clang")
+def test_three_ways_agree_in_a_vm(tmp_path: Path, vm_kernels: dict[str, Kernel]) -> None:
+    """The same on the oldest supported kernel, whose verifier and JIT compiler differ."""
+    batch = draw_batch(seeded())
+    build(batch, tmp_path / "batch.o")
+    step = Step(
+        "in_bpf:run_in_guest",
+        {
+            "name": "batch.o",
+            "functions": len(batch.tested),
+            "records": [record.hex() for record in batch.records],
+        },
+    )
+    outcome = run_job(
+        vm_kernels["oldest"],
+        Job((step,), path=(str(Path(__file__).parent),)),
+        files={"batch.o": tmp_path / "batch.o"},
+    )
+    result = outcome.steps[0]
+    assert result.ok, result.error
+    print(f"{judge(batch, result.value)} pairs of function and input, no mismatch")

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import policy_text
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from programs import BOOL, TYPES, Generator
 
 from scx_vsched.policies import builtin_policies
-from scx_vsched.policy.compiler import compile_source
+from scx_vsched.policy.compiler import compile_file, compile_source
 from scx_vsched.policy.diagnostics import PolicyError
 from scx_vsched.policy.emit_python import emit_python
 from scx_vsched.policy.views import VIEWS, field_info
@@ -178,6 +178,19 @@ def test_any_text(text: str) -> None:
     assert compiled(text) is None
 
 
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.binary())
+def test_any_bytes(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "any.py"
+    path.write_bytes(data)
+    with pytest.raises(PolicyError):
+        compile_file(path)
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(HOSTILE), max_size=30))
 def test_any_words_in_a_body(words: list[str]) -> None:
@@ -203,6 +216,7 @@ def test_any_words_in_a_body(words: list[str]) -> None:
         "x = 1 << 100_000_000_000",
         "x = " + "*".join(["18446744073709551615"] * 60),
         "\0",
+        "half a pair: \ud800",
         "x = 1\0",
         "\ufeff\ufeff",
         "\x0c" * 100,

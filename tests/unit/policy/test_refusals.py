@@ -105,6 +105,7 @@ BODIES = [
     ("for i in range(b, 3):\n    pass\nreturn 0", "range(b, 3)", 0, "known bound", "bound"),
     ("for i in range(0, 9, a):\n    pass\nreturn 0", "a", 0, "the step must be a constant", ""),
     ("for i in range(0, 9, 0):\n    pass\nreturn 0", "0", 0, "other than 0", ""),
+    ("for i in range(0, 9, 1 << 63):\n    pass\nreturn 0", "1 << 63", 0, "the step must be", ""),
     ("for i in task:\n    pass\nreturn 0", "task", 0, "goes over `range`", "range(…)"),
     ("for i, j in range(3):\n    pass\nreturn 0", "i, j", 0, "several targets", ""),
     ("for i in range(3):\n    pass\nelse:\n    pass\nreturn 0", "pass", 3, "`else` of a loop", ""),
