@@ -198,10 +198,10 @@ class _Run:
                     self._take(event)
                     self._on_event(event)
             self._on_poll(self.directory)
-            if self._final is None:
-                raise self._lost()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_POWER_OFF_S)
+        if self._final is None:  # asked here, where the log is complete
+            raise self._lost()
         assert self._facts is not None  # noqa: S101 - END comes after HELLO
         return Outcome(
             self.kernel,
