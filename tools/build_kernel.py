@@ -57,10 +57,11 @@ def build(work: Path, jobs: int) -> Path:
     archive = work / "usr" / "src" / f"{SOURCE}.tar.xz"
     steps.run("unpacking the source", ["tar", "-xf", str(archive), "-C", str(work)], again)
     tree = work / SOURCE
-    vng = Path(sys.executable).with_name("vng")
+    tools = Path(sys.executable).parent
+    search = f"PATH={tools}:{os.environ['PATH']}"  # vng starts others of its package by name
     steps.run(
         "configuring",
-        ["env", "-C", str(tree), str(vng), "--kconfig", "--config", str(FRAGMENT)],
+        ["env", "-C", str(tree), search, "vng", "--kconfig", "--config", str(FRAGMENT)],
         again,
     )
     config = (tree / ".config").read_text()
