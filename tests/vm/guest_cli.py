@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from scx_vsched.cli import main
 from scx_vsched.runtime.socket import SOCKET_PATH
@@ -40,6 +40,8 @@ class Command:
     def __init__(self, guest: Guest, arguments: list[str]) -> None:
         self._guest = guest
         self._files = [guest.directory / f"cli.{next(_NUMBERS)}.{name}" for name in ("out", "err")]
+        for path in self._files:
+            path.touch()
         self._status: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
@@ -62,6 +64,14 @@ class Command:
                 sys.stderr.flush()
             os._exit(code)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.ended(0):
+            self.signal(signal.SIGKILL)
+            self.ended()
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
         os.kill(self.pid, number)
@@ -79,13 +89,13 @@ class Command:
 
     def result(self, seconds: float = PATIENCE_S) -> dict[str, Any]:
         """Exit code and output; it is killed where it does not end in time."""
-        if not self.ended(seconds):
+        in_time = self.ended(seconds)
+        if not in_time:
             self.signal(signal.SIGKILL)
             self.ended()
-            self._status = None
         out, err = (path.read_text(errors="replace") for path in self._files)
         return {
-            "code": self._status,
+            "code": self._status if in_time else None,
             "out": out[-20000:],
             "err": err[-20000:],
             "state": self._guest.scheduler_state(),
@@ -117,7 +127,8 @@ class Command:
 
 def run(guest: Guest, arguments: list[str]) -> dict[str, Any]:
     """Run the command to its end."""
-    return Command(guest, arguments).result()
+    with Command(guest, arguments) as command:
+        return command.result()
 
 
 def _ask(*lines: str) -> list[Any]:
@@ -136,37 +147,36 @@ def _ask(*lines: str) -> list[Any]:
 
 def serve(guest: Guest, object_path: str) -> dict[str, Any]:
     """A scheduler at work: a second one, clients of its socket, the monitor; ended by SIGTERM."""
-    first = Command(guest, ["run", "--object", object_path])
-    attached, served = first.wait_state("enabled"), first.wait_socket()
-    mode = SOCKET_PATH.stat().st_mode & 0o777 if served else 0
-    second = run(guest, ["run", "--object", object_path])
-    answers = _ask(
-        '{"req":"stats_meta"}',
-        "not JSON",
-        '{"req":"stats","args":{"target":"top"}}',
-        '{"req":"stats","args":{"target":"top"}}',
-    )
-    monitor = Command(guest, ["run", "--monitor", "0.2", "--stats-json"])
-    monitor.wait_lines(3)
-    monitor.signal(signal.SIGINT)
-    monitored = monitor.result()
-    first.signal(signal.SIGTERM)
-    return {
-        "attached": attached,
-        "mode": mode,
-        "second": second,
-        "answers": answers,
-        "monitor": monitored,
-        "first": first.result(),
-    }
+    with Command(guest, ["run", "--object", object_path]) as first:
+        attached, served = first.wait_state("enabled"), first.wait_socket()
+        mode = SOCKET_PATH.stat().st_mode & 0o777 if served else 0
+        second = run(guest, ["run", "--object", object_path])
+        answers = _ask(
+            '{"req":"stats_meta"}',
+            "not JSON",
+            '{"req":"stats","args":{"target":"top"}}',
+            '{"req":"stats","args":{"target":"top"}}',
+        )
+        with Command(guest, ["run", "--monitor", "0.2", "--stats-json"]) as monitor:
+            monitor.wait_lines(3)
+            monitor.signal(signal.SIGINT)
+            monitored = monitor.result()
+        first.signal(signal.SIGTERM)
+        return {
+            "attached": attached,
+            "mode": mode,
+            "second": second,
+            "answers": answers,
+            "monitor": monitored,
+            "first": first.result(),
+        }
 
 
 def killed(guest: Guest, object_path: str) -> dict[str, Any]:
     """A scheduler ended by SIGKILL, and the next one after it."""
-    first = Command(guest, ["run", "--object", object_path])
-    attached, served = first.wait_state("enabled"), first.wait_socket()
-    first.signal(signal.SIGKILL)
-    first.ended()
+    with Command(guest, ["run", "--object", object_path]) as first:
+        attached, served = first.wait_state("enabled"), first.wait_socket()
+        first.signal(signal.SIGKILL)
     deadline = time.monotonic() + PATIENCE_S
     while guest.scheduler_state() != "disabled" and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -180,8 +190,8 @@ def killed(guest: Guest, object_path: str) -> dict[str, Any]:
 
 def sysrq(guest: Guest, object_path: str) -> dict[str, Any]:
     """A scheduler that somebody at the console ends by SysRq-S."""
-    command = Command(guest, ["run", "--object", object_path])
-    command.wait_state("enabled")
-    command.wait_socket()
-    Path("/proc/sysrq-trigger").write_text("S")
-    return command.result()
+    with Command(guest, ["run", "--object", object_path]) as command:
+        command.wait_state("enabled")
+        command.wait_socket()
+        Path("/proc/sysrq-trigger").write_text("S")
+        return command.result()

@@ -148,7 +148,7 @@ def test_verifier_error_names_program_and_policy_line(outcome: Outcome) -> None:
     assert result["code"] == 1, result
     check_gone(result)
     assert "verifier refuses vsched_running at policy.py:42" in result["err"]
-    assert "map_value_or_null" in result["err"]
+    assert "invalid mem access 'scalar'" in result["err"]
 
 
 def test_sigterm_ends_cleanly(outcome: Outcome) -> None:

@@ -66,10 +66,9 @@ int add(struct input *ctx)
 }
 """
 
-# The same program without a check that the verifier insists on, at a line of our choice.
+# The same program with something that no verifier accepts, a number used as a pointer.
 REFUSED = SOURCE.replace(
-    "\tif (counter)\n\t\t(*counter)++;",
-    '#line 42 "policy.py"\n\t(*counter)++;\n#line 60 "sample.c"',
+    "\tcalls++;\n", '#line 42 "policy.py"\n\t*(volatile u64 *)ctx->a = 0;\n#line 60 "sample.c"\n'
 )
 
 
