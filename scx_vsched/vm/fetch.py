@@ -26,7 +26,7 @@ from scx_vsched.vm.paths import cache_dir, kernel_cache
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["KernelPackages", "available", "fetch", "newest", "parse_packages"]
+__all__ = ["KernelPackages", "fetch", "newest", "parse_packages"]
 
 _SUITES = ("trixie-backports", "sid")
 _PATTERN = r"^linux-(image|binary|binary-unsigned|modules|base)-[0-9].*-amd64$"
@@ -78,15 +78,15 @@ def newest(packages: Iterable[KernelPackages], series: str) -> KernelPackages | 
     return mine[0] if mine else None
 
 
-def _apt() -> PrivateApt:
-    return PrivateApt(cache_dir() / "apt", _SUITES)
-
-
-def available(max_age_s: float = _LIST_AGE_S) -> list[KernelPackages]:
-    """The kernels that Debian's mirror lists now, newest first."""
-    apt = _apt()
-    apt.update(max_age_s)
-    return parse_packages(apt.names(_PATTERN))
+def _updated_apt() -> PrivateApt:
+    """All suites, or backports alone where the mirror's sid is missing or out of date."""
+    try:
+        apt = PrivateApt(cache_dir() / "apt", _SUITES)
+        apt.update(_LIST_AGE_S)
+    except UserError:
+        apt = PrivateApt(cache_dir() / "apt-backports", _SUITES[:1])
+        apt.update(_LIST_AGE_S)
+    return apt
 
 
 def fetch(series: str, say: Callable[[str], None]) -> Kernel:
@@ -104,7 +104,8 @@ def fetch(series: str, say: Callable[[str], None]) -> Kernel:
             f"series that can be fetched: {', '.join(SERIES[1:])}",
         )
     say("reading Debian's package lists")
-    wanted = newest(available(), series)
+    apt = _updated_apt()
+    wanted = newest(parse_packages(apt.names(_PATTERN)), series)
     if wanted is None:
         raise UserError(
             f"Debian's mirror lists no kernel of series {series} at present",
@@ -113,16 +114,18 @@ def fetch(series: str, say: Callable[[str], None]) -> Kernel:
     target = kernel_cache() / wanted.release
     if not (target / COMPLETE).exists():
         say(f"downloading {', '.join(wanted.names)}")
-        _install(wanted, target, say)
+        _install(apt, wanted, target, say)
         _drop_older(series, wanted.release)
     return kernels_in(target / "boot", "cache")[0]
 
 
-def _install(wanted: KernelPackages, target: Path, say: Callable[[str], None]) -> None:
+def _install(
+    apt: PrivateApt, wanted: KernelPackages, target: Path, say: Callable[[str], None]
+) -> None:
     kernel_cache().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kernel_cache()) as scratch:
         work = Path(scratch)
-        debs = _apt().download(wanted.names, work / "debs")
+        debs = apt.download(wanted.names, work / "debs")
         say(f"unpacking {wanted.release}")
         for deb in debs:
             _unpack(deb, work / "tree")
