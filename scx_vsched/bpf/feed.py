@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["feed_constants", "feed_tables"]
 
-_VCPU = struct.Struct("=IIIII44x")  # llc, node, core, capacity, next; then what BPF writes
+_VCPU = struct.Struct("=IIII48x")  # llc, node, capacity, next; then what BPF writes
 _LLC = struct.Struct(f"=II{2 * MAX_NEAR}I")  # first, nr_near, (llc, distance)…
 
 
@@ -39,7 +39,7 @@ def feed_tables(obj: SchedulerObject, topology: Topology) -> None:
         for member, after in zip(ring, ring[1:] + ring[:1], strict=True)
     }
     for vcpu in topology.vcpus:
-        raw = _VCPU.pack(vcpu.llc, vcpu.node, vcpu.core, vcpu.capacity, following[vcpu.id])
+        raw = _VCPU.pack(vcpu.llc, vcpu.node, vcpu.capacity, following[vcpu.id])
         vcpus.write(vcpu.id, raw)
     for llc in topology.llcs:
         near = llc.near[:MAX_NEAR]

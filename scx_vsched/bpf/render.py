@@ -52,12 +52,22 @@ def include_dir() -> Path:
     return _templates() / "include"
 
 
+def _sources() -> list[Path]:
+    return [*_templates().rglob("*.j2"), *include_dir().glob("*.h")]
+
+
 @functools.cache
 def reserved_identifiers() -> frozenset[str]:
     """Every identifier that occurs in a template or header: none may come from a policy."""
-    files = [*_templates().rglob("*.j2"), *include_dir().glob("*.h")]
-    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    text = "\n".join(path.read_text(encoding="utf-8") for path in _sources())
     return frozenset(re.findall(r"[A-Za-z_]\w*", text))
+
+
+@functools.cache
+def _macros() -> frozenset[str]:
+    """Those of them that the preprocessor would replace wherever they stand."""
+    texts = (path.read_text(encoding="utf-8") for path in _sources())
+    return frozenset(name for text in texts for name in re.findall(r"(?m)^#define (\w+)", text))
 
 
 def describe(program: PolicyProgram, without: Collection[str] = ()) -> ObjectMeta:
@@ -152,6 +162,6 @@ def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
         source_name=_comment(Path(program.filename).name),
         ops_name=ops_name,
         views=_views(),
-        hooks=emit_c(program, reserved_identifiers()),
+        hooks=emit_c(program, reserved_identifiers(), macros=_macros()),
     )
     return _number_lines(text, f"{ops_name}.bpf.c")

@@ -22,6 +22,9 @@ class Core(Policy):
     slice_min_us = tunable(
         1000, unit="us", min=100, max=100_000, doc="shortest slice, when many tasks wait"
     )
+    max_wait_s = tunable(
+        10, unit="s", min=1, max=25, doc="bound on waiting, however small the weight"
+    )
     steal_node_min = tunable(
         2, unit="tasks", min=1, max=1024, doc="waiting tasks needed to steal across NUMA nodes"
     )
@@ -42,8 +45,16 @@ class Core(Policy):
         return earliest if self.is_before(task.vtime, earliest) else task.vtime
 
     def queue_key(self, task: Task, vcpu: VCpu, sched: Sched) -> u64:
-        """The one that has received least goes first."""
+        """Who has received least goes first."""
         return task.vtime
+
+    def max_wait_ms(self, task: Task) -> u32:
+        """Well below the time at which the kernel's watchdog would end the scheduler."""
+        return u32(self.max_wait_s) * 1000
+
+    def cache_first(self, key: u64, cache_key: u64, vcpu: VCpu) -> bool:
+        """Whichever is further behind its own clock."""
+        return self.is_before(cache_key - vcpu.llc_vtime, key - vcpu.vtime)
 
     def preempts(self, task: Task, running: Task, vcpu: VCpu) -> bool:
         """Only idle-class tasks give way at once; slices are short enough for the others."""

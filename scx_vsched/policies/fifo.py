@@ -18,6 +18,10 @@ class Fifo(Policy):
         """Who came earlier has the smaller key."""
         return sched.now_ns
 
+    def cache_first(self, key: u64, cache_key: u64, vcpu: VCpu) -> bool:
+        """The same clock for all queues."""
+        return cache_key < key
+
     def preempts(self, task: Task, running: Task, vcpu: VCpu) -> bool:
         """A waking task waits for its turn."""
         return False

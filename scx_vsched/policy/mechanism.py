@@ -98,6 +98,20 @@ guest = Mechanism(
             "Place of `task` in its queue: the smallest key runs first (compared modulo 2**64).",
         ),
         Hook(
+            "cache_first",
+            (Parameter("key", "u64"), Parameter("cache_key", "u64"), _VCPU),
+            "bool",
+            "Whether the first task of the cache's queue, with `cache_key`, runs on `vcpu` before "
+            "the one with `key`, which runs there or is the first of its own queue.",
+        ),
+        Hook(
+            "max_wait_ms",
+            (_TASK,),
+            "u32",
+            "How long `task` may wait in a queue before it runs next whatever its key, give or "
+            "take half a second.",
+        ),
+        Hook(
             "preempts",
             (_TASK, Parameter("running", "Task"), _VCPU),
             "bool",
@@ -160,6 +174,7 @@ guest = Mechanism(
         Stat("dispatched_vcpu", "started from the vCPU's own queue"),
         Stat("stolen_near", "taken from another vCPU of the cache by one with nothing to do"),
         Stat("stolen_far", "taken from another cache by a vCPU with nothing to do"),
+        Stat("rescued", "ran because they had waited too long"),
         Stat("kept", "ran on with a new slice, since nobody ahead of them waited"),
         Stat("hotplug", "vCPUs that came online or went offline"),
     ),

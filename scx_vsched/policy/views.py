@@ -73,14 +73,18 @@ class VCpu(_View):
     llc_queued: u32 = _attr(0, "tasks in the queue of its last-level cache")
     llc_vcpus: u32 = _attr(1, "online vCPUs that share its last-level cache")
     node: u32 = _attr(0, "NUMA node")
+    vtime: u64 = _attr(0, "virtual time that it has reached", "ns")
+    llc_vtime: u64 = _attr(
+        0, "virtual time of its last-level cache, the mean of its vCPUs' progress", "ns"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sched(_View):
-    """The scheduler as a whole, seen from the vCPU or cache that the hook decides about."""
+    """The scheduler as a whole, and the clock that the decision goes by."""
 
     now_ns: u64 = _attr(0, "monotonic time", "ns")
-    vtime: u64 = _attr(0, "virtual time that the vCPU's cache domain has reached", "ns")
+    vtime: u64 = _attr(0, "virtual time of the vCPU or cache that the decision is about", "ns")
     vcpus: u32 = _attr(1, "online vCPUs")
 
 

@@ -162,6 +162,13 @@ bool scx_bpf_dsq_move(struct bpf_iter_scx_dsq *it, struct task_struct *p, u64 ds
 bool scx_bpf_dispatch_from_dsq(struct bpf_iter_scx_dsq *it, struct task_struct *p, u64 dsq,
 			       u64 flags) __ksym __weak;
 
+static __always_inline bool dsq_move(struct bpf_iter_scx_dsq *it, struct task_struct *p, u64 dsq)
+{
+	if (KFUNC_EXISTS(scx_bpf_dsq_move))
+		return scx_bpf_dsq_move(it, p, dsq, 0);
+	return scx_bpf_dispatch_from_dsq(it, p, dsq, 0);
+}
+
 /* Moves the tasks of the queue @from that belong to @cpu's runqueue to @cpu's local queue. */
 static __always_inline void dsq_drain_cpu(u64 from, s32 cpu)
 {
@@ -171,12 +178,8 @@ static __always_inline void dsq_drain_cpu(u64 from, s32 cpu)
 
 	if (!bpf_iter_scx_dsq_new(&it, from, 0)) {
 		while ((p = bpf_iter_scx_dsq_next(&it))) {
-			if (scx_bpf_task_cpu(p) != cpu)
-				continue;
-			if (KFUNC_EXISTS(scx_bpf_dsq_move))
-				scx_bpf_dsq_move(&it, p, to, 0);
-			else
-				scx_bpf_dispatch_from_dsq(&it, p, to, 0);
+			if (scx_bpf_task_cpu(p) == cpu)
+				dsq_move(&it, p, to);
 		}
 	}
 	bpf_iter_scx_dsq_destroy(&it);

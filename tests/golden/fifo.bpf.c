@@ -28,21 +28,25 @@ const char vsched_meta[] SEC(".vsched") =
 	"the cache's queue\",\"name\":\"dispatched_llc\"},{\"doc\":\"started from the vCPU's own queue\",\""
 	"name\":\"dispatched_vcpu\"},{\"doc\":\"taken from another vCPU of the cache by one with nothin"
 	"g to do\",\"name\":\"stolen_near\"},{\"doc\":\"taken from another cache by a vCPU with nothing t"
-	"o do\",\"name\":\"stolen_far\"},{\"doc\":\"ran on with a new slice, since nobody ahead of them w"
-	"aited\",\"name\":\"kept\"},{\"doc\":\"vCPUs that came online or went offline\",\"name\":\"hotplug\"}]"
-	",\"tunables\":[{\"default\":5000,\"doc\":\"run before others get a turn\",\"max\":100000,\"min\":100"
-	",\"name\":\"slice_us\",\"type\":\"u64\",\"unit\":\"us\"},{\"default\":2,\"doc\":\"waiting tasks needed to"
-	" steal across NUMA nodes\",\"max\":1024,\"min\":1,\"name\":\"steal_node_min\",\"type\":\"u64\",\"unit\""
-	":\"tasks\"}],\"version\":\"X\"}";
+	"o do\",\"name\":\"stolen_far\"},{\"doc\":\"ran because they had waited too long\",\"name\":\"rescued"
+	"\"},{\"doc\":\"ran on with a new slice, since nobody ahead of them waited\",\"name\":\"kept\"},{\""
+	"doc\":\"vCPUs that came online or went offline\",\"name\":\"hotplug\"}],\"tunables\":[{\"default\":"
+	"5000,\"doc\":\"run before others get a turn\",\"max\":100000,\"min\":100,\"name\":\"slice_us\",\"type"
+	"\":\"u64\",\"unit\":\"us\"},{\"default\":10,\"doc\":\"bound on waiting, however small the weight\",\"m"
+	"ax\":25,\"min\":1,\"name\":\"max_wait_s\",\"type\":\"u64\",\"unit\":\"s\"},{\"default\":2,\"doc\":\"waiting "
+	"tasks needed to steal across NUMA nodes\",\"max\":1024,\"min\":1,\"name\":\"steal_node_min\",\"typ"
+	"e\":\"u64\",\"unit\":\"tasks\"}],\"version\":\"X\"}";
 
 /* ---- Constants that the loader sets, and state ---- */
 
 /* One slot of eight bytes each, in the order of the object's description. */
 const volatile struct {
 	u64 slice_us;
+	u64 max_wait_s;
 	u64 steal_node_min;
 } tunables = {
 	.slice_us = 5000ULL,
+	.max_wait_s = 10ULL,
 	.steal_node_min = 2ULL,
 };
 
@@ -57,16 +61,21 @@ u32 online_vcpus;
 #define MAX_VCPUS 4096
 #define MAX_LLCS 1024
 #define MAX_NODES 1024
+#define PATIENCE_MS 250
+#define PATIENCE_DISPATCHES 64 /* between two looks at the clock */
 #define MAX_BATCH 8 /* tasks that a vCPU takes from its queue at once */
 #define MAX_SIBLINGS 64 /* vCPUs of a cache that a vCPU looks at when it has nothing to do */
 #define MAX_NEAR 64 /* caches that a vCPU steals from, nearest first */
 
-/*
- * Queues: one for each vCPU and one for each cache. All queues below a cache are ordered by keys
- * from the same virtual time, so their heads can be compared.
- */
+/* Queues: one for each vCPU and one for each cache. */
 #define VCPU_DSQ(vcpu) (0x10000ULL + (vcpu))
 #define LLC_DSQ(llc) (0x20000ULL + (llc))
+
+/* Looks for tasks that have waited too long in a queue, counted in rounds of PATIENCE_MS. */
+struct patience {
+	u32 since_ms;
+	u32 round;
+};
 
 /*
  * A vCPU. The first part is what the topology says, written by user space; the rest is what the
@@ -76,15 +85,17 @@ u32 online_vcpus;
 struct vcpu {
 	u32 llc;
 	u32 node;
-	u32 core;
 	u32 capacity; /* 0 to 1024 */
 	u32 next; /* the next vCPU of the same cache, in a ring */
 
+	u64 vtime; /* of the most advanced task that has started to run here */
 	u32 queued; /* tasks in its queue */
+	u32 dispatches;
+	struct patience patience;
 	u64 running_vtime;
 	u32 running_weight;
 	s32 running_pid;
-	u32 running_class; /* TASK_… bits */
+	u8 running_class; /* TASK_… bits */
 	bool running; /* a task of this scheduler is on the vCPU */
 } __cacheline_aligned;
 
@@ -101,9 +112,10 @@ struct llc_info {
 };
 
 struct llc_state {
-	u64 vtime; /* of the most advanced task that has started to run here */
+	u64 vtime; /* advances as much as its vCPUs do in the mean */
 	u32 vcpus; /* online */
 	u32 queued; /* tasks in its queue */
+	struct patience patience;
 	struct bpf_cpumask __kptr *mask;
 } __cacheline_aligned;
 
@@ -118,15 +130,16 @@ struct scratch {
 struct task_ctx {
 	u64 vtime;
 	u64 charged_ns; /* se.sum_exec_runtime up to which the task has paid */
-	u32 llc; /* whose virtual time `vtime` counts in */
+	u32 clock; /* whose virtual time `vtime` counts in: OF_… with an index */
 	u32 group; /* index of its cgroup, 0 for the root */
 	u32 active_weight; /* counted in its group while the task is runnable */
-	u32 queue; /* which queue counts the task: WAITS_… with an index, or 0 */
+	u32 queue; /* which queue counts the task: OF_… with an index, or 0 */
+	u32 round; /* of that queue's patience, when the task joined */
 };
 
-#define WAITS_VCPU 0x40000000U
-#define WAITS_LLC 0x80000000U
-#define WAITS_INDEX 0x3fffffffU
+#define OF_VCPU 0x40000000U
+#define OF_LLC 0x80000000U
+#define OF_INDEX 0x3fffffffU
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -189,6 +202,7 @@ enum stat {
 	STAT_DISPATCHED_VCPU, /* started from the vCPU's own queue */
 	STAT_STOLEN_NEAR, /* taken from another vCPU of the cache by one with nothing to do */
 	STAT_STOLEN_FAR, /* taken from another cache by a vCPU with nothing to do */
+	STAT_RESCUED, /* ran because they had waited too long */
 	STAT_KEPT, /* ran on with a new slice, since nobody ahead of them waited */
 	STAT_HOTPLUG, /* vCPUs that came online or went offline */
 	NR_STATS,
@@ -334,6 +348,8 @@ struct vcpu_view {
 	u32 llc_queued;
 	u32 llc_vcpus;
 	u32 node;
+	u64 vtime;
+	u64 llc_vtime;
 };
 
 static __always_inline u32 vcpu_id(const struct vcpu_view *view)
@@ -369,6 +385,16 @@ static __always_inline u32 vcpu_llc_vcpus(const struct vcpu_view *view)
 static __always_inline u32 vcpu_node(const struct vcpu_view *view)
 {
 	return view->node;
+}
+
+static __always_inline u64 vcpu_vtime(const struct vcpu_view *view)
+{
+	return view->vtime;
+}
+
+static __always_inline u64 vcpu_llc_vtime(const struct vcpu_view *view)
+{
+	return view->llc_vtime;
 }
 
 struct sched_view {
@@ -661,90 +687,104 @@ static __always_inline u64 hook_queue_key(const struct task_view *task,
 	return sched_now_ns(sched);
 }
 
-/* A waking task waits for its turn. */
+/* The same clock for all queues. */
 #line 21 "/work/main/scx_vsched/policies/fifo.py"
+static __always_inline bool hook_cache_first(u64 key, u64 cache_key, const struct vcpu_view *vcpu)
+{
+	return cache_key < key;
+}
+
+/* A waking task waits for its turn. */
+#line 25 "/work/main/scx_vsched/policies/fifo.py"
 static __always_inline bool hook_preempts(const struct task_view *task,
 		const struct task_view *running, const struct vcpu_view *vcpu)
 {
-#line 23 "/work/main/scx_vsched/policies/fifo.py"
+#line 27 "/work/main/scx_vsched/policies/fifo.py"
 	return false;
 }
 
 /* What ran, as if on a vCPU of full capacity, divided by the weight. */
-#line 34 "/work/main/scx_vsched/policies/core.py"
+#line 37 "/work/main/scx_vsched/policies/core.py"
 static __always_inline u64 hook_charge_ns(const struct task_view *task,
 		const struct vcpu_view *vcpu)
 {
-#line 36 "/work/main/scx_vsched/policies/core.py"
+#line 39 "/work/main/scx_vsched/policies/core.py"
 	u64 worth = task_ran_ns(task) * vcpu_capacity(vcpu) / 1024;
 	return py_div_u64(worth * 1024, py_max_u32(task_weight(task), 1));
 }
 
 /* Whether virtual time `a` precedes `b`; virtual times wrap around. */
-#line 74 "/work/main/scx_vsched/policies/core.py"
-static __always_inline bool fn_is_before(u64 a_, u64 b_)
+#line 85 "/work/main/scx_vsched/policies/core.py"
+static __always_inline bool fn_is_before(u64 a, u64 b)
 {
-	return a_ != b_ && b_ - a_ < 9223372036854775808ULL;
+	return a != b && b - a < 9223372036854775808ULL;
 }
 
 /* A sleeper keeps its lag, up to one slice. */
-#line 39 "/work/main/scx_vsched/policies/core.py"
+#line 42 "/work/main/scx_vsched/policies/core.py"
 static __always_inline u64 hook_wakeup_vtime(const struct task_view *task,
 		const struct sched_view *sched)
 {
-#line 41 "/work/main/scx_vsched/policies/core.py"
+#line 44 "/work/main/scx_vsched/policies/core.py"
 	u64 earliest = sched_vtime(sched) - tunables.slice_us * 1000;
 	return fn_is_before(task_vtime(task), earliest) ? earliest : task_vtime(task);
 }
 
+/* Well below the time at which the kernel's watchdog would end the scheduler. */
+#line 51 "/work/main/scx_vsched/policies/core.py"
+static __always_inline u32 hook_max_wait_ms(const struct task_view *task)
+{
+	return (u32)tunables.max_wait_s * 1000;
+}
+
 /* Any idle vCPU is better than waiting. */
-#line 52 "/work/main/scx_vsched/policies/core.py"
+#line 63 "/work/main/scx_vsched/policies/core.py"
 static __always_inline u32 hook_idle_scope(const struct task_view *task,
 		const struct vcpu_view *vcpu)
 {
-#line 54 "/work/main/scx_vsched/policies/core.py"
+#line 65 "/work/main/scx_vsched/policies/core.py"
 	return 3;
 }
 
 /* Into the waker's cache, where the data are; within a cache only to a far shorter queue. */
-#line 56 "/work/main/scx_vsched/policies/core.py"
+#line 67 "/work/main/scx_vsched/policies/core.py"
 static __always_inline bool hook_follows_waker(const struct task_view *task,
 		const struct vcpu_view *waker, const struct vcpu_view *vcpu, bool sync)
 {
-#line 58 "/work/main/scx_vsched/policies/core.py"
+#line 69 "/work/main/scx_vsched/policies/core.py"
 	if (vcpu_llc(waker) != vcpu_llc(vcpu)) {
 		return sync && vcpu_llc_queued(waker) <= vcpu_llc_queued(vcpu);
 	}
-#line 60 "/work/main/scx_vsched/policies/core.py"
+#line 71 "/work/main/scx_vsched/policies/core.py"
 	return !sync && 2 * (vcpu_queued(waker) + 1) < vcpu_queued(vcpu);
 }
 
 /* Where many wait anyway, a warm cache is worth more than the first free vCPU. */
-#line 62 "/work/main/scx_vsched/policies/core.py"
+#line 73 "/work/main/scx_vsched/policies/core.py"
 static __always_inline bool hook_stays(const struct task_view *task, const struct vcpu_view *vcpu)
 {
 	return task_is_waking(task) && vcpu_queued(vcpu) + vcpu_llc_queued(vcpu) >= vcpu_llc_vcpus(vcpu);
 }
 
 /* A few at once from a long queue, where the order matters less than the cost. */
-#line 66 "/work/main/scx_vsched/policies/core.py"
+#line 77 "/work/main/scx_vsched/policies/core.py"
 static __always_inline u32 hook_batch(const struct vcpu_view *vcpu)
 {
 	return py_max_u32(vcpu_queued(vcpu) / 4, 1);
 }
 
 /* Within the node always; across nodes when waiting there would take long. */
-#line 70 "/work/main/scx_vsched/policies/core.py"
+#line 81 "/work/main/scx_vsched/policies/core.py"
 static __always_inline bool hook_steals(const struct vcpu_view *vcpu,
 		const struct vcpu_view *victim, u32 distance)
 {
-#line 72 "/work/main/scx_vsched/policies/core.py"
+#line 83 "/work/main/scx_vsched/policies/core.py"
 	return distance <= 2 || vcpu_queued(victim) + vcpu_llc_queued(victim) >= tunables.steal_node_min;
 }
 
 #pragma clang diagnostic pop
 
-#line 747 "vsched_fifo.bpf.c"
+#line 787 "vsched_fifo.bpf.c"
 /* ---- A task's virtual time ---- */
 
 static __always_inline struct task_ctx *task_ctx(struct task_struct *p)
@@ -834,14 +874,17 @@ static __always_inline struct vcpu_view view_vcpu(const struct place *place)
 		.llc_queued = READ_ONCE(place->llc->queued),
 		.llc_vcpus = place->llc->vcpus,
 		.node = place->vcpu->node,
+		.vtime = place->vcpu->vtime,
+		.llc_vtime = place->llc->vtime,
 	};
 }
 
-static __always_inline struct sched_view view_sched(const struct llc_state *llc)
+/* @vtime is that of the vCPU or cache whose queue it is about. */
+static __always_inline struct sched_view view_sched(u64 vtime)
 {
 	return (struct sched_view){
 		.now_ns = now_ns(),
-		.vtime = llc->vtime,
+		.vtime = vtime,
 		.vcpus = online_vcpus,
 	};
 }
@@ -853,14 +896,14 @@ static __always_inline struct sched_view view_sched(const struct llc_state *llc)
  */
 static __always_inline void leave_queue(struct task_ctx *tctx)
 {
-	u32 index = tctx->queue & WAITS_INDEX;
+	u32 index = tctx->queue & OF_INDEX;
 
-	if (tctx->queue & WAITS_VCPU) {
+	if (tctx->queue & OF_VCPU) {
 		struct vcpu *vcpu = bpf_map_lookup_elem(&vcpus, &index);
 
 		if (vcpu)
 			__sync_fetch_and_sub(&vcpu->queued, 1);
-	} else if (tctx->queue & WAITS_LLC) {
+	} else if (tctx->queue & OF_LLC) {
 		struct llc_state *llc = bpf_map_lookup_elem(&llc_states, &index);
 
 		if (llc)
@@ -872,27 +915,65 @@ static __always_inline void leave_queue(struct task_ctx *tctx)
 /* Counts before the insertion: whoever sees the task waiting must not see an empty queue. */
 static __always_inline void join_vcpu_queue(struct task_ctx *tctx, const struct place *place)
 {
-	tctx->queue = WAITS_VCPU | place->id;
+	tctx->queue = OF_VCPU | place->id;
+	tctx->round = place->vcpu->patience.round;
 	__sync_fetch_and_add(&place->vcpu->queued, 1);
 }
 
 static __always_inline void join_llc_queue(struct task_ctx *tctx, const struct place *place)
 {
-	tctx->queue = WAITS_LLC | place->vcpu->llc;
+	tctx->queue = OF_LLC | place->vcpu->llc;
+	tctx->round = place->llc->patience.round;
 	__sync_fetch_and_add(&place->llc->queued, 1);
 }
 
-/* Each cache has a virtual time of its own: a task that changes caches takes its lag along. */
-static __always_inline void rebase(struct task_ctx *tctx, const struct place *place)
+/*
+ * Each vCPU has a virtual time of its own, and each cache one that advances as its vCPUs do in the
+ * mean. They diverge: a vCPU that many pinned tasks share advances slowly. So a task that goes
+ * from one to another takes along how far it is ahead or behind, not its absolute time.
+ */
+static __always_inline u64 clock_vtime(u32 clock, u64 otherwise)
 {
-	struct llc_state *from;
+	u32 index = clock & OF_INDEX;
 
-	if (likely(tctx->llc == place->vcpu->llc))
+	if (clock & OF_VCPU) {
+		struct vcpu *vcpu = bpf_map_lookup_elem(&vcpus, &index);
+
+		return vcpu ? vcpu->vtime : otherwise;
+	} else {
+		struct llc_state *llc = bpf_map_lookup_elem(&llc_states, &index);
+
+		return llc ? llc->vtime : otherwise;
+	}
+}
+
+static __always_inline void rebase(struct task_ctx *tctx, u32 clock, u64 vtime)
+{
+	if (likely(tctx->clock == clock))
 		return;
-	from = bpf_map_lookup_elem(&llc_states, &tctx->llc);
-	if (from)
-		tctx->vtime += place->llc->vtime - from->vtime;
-	tctx->llc = place->vcpu->llc;
+	tctx->vtime += vtime - clock_vtime(tctx->clock, vtime);
+	tctx->clock = clock;
+}
+
+static __always_inline void rebase_to_vcpu(struct task_ctx *tctx, const struct place *place)
+{
+	rebase(tctx, OF_VCPU | place->id, place->vcpu->vtime);
+}
+
+static __always_inline void rebase_to_llc(struct task_ctx *tctx, const struct place *place)
+{
+	rebase(tctx, OF_LLC | place->vcpu->llc, place->llc->vtime);
+}
+
+/* The vCPU starts a task, or lets it go on: the clocks follow. */
+static __always_inline void advance(const struct task_ctx *tctx, const struct place *place)
+{
+	u64 step = tctx->vtime - place->vcpu->vtime;
+
+	if ((s64)step <= 0)
+		return;
+	place->vcpu->vtime = tctx->vtime;
+	__sync_fetch_and_add(&place->llc->vtime, step / (place->llc->vcpus ?: 1));
 }
 
 /* Lets the task pay for the time that it has run since it last paid. */
@@ -910,7 +991,7 @@ static __always_inline void charge(struct task_struct *p, struct task_ctx *tctx,
 static __always_inline u64 task_slice(const struct task_view *task, const struct place *place)
 {
 	struct vcpu_view where = view_vcpu(place);
-	struct sched_view sched = view_sched(place->llc);
+	struct sched_view sched = view_sched(place->vcpu->vtime);
 
 	/* a slice of 0 would mean the kernel's default of 20 ms */
 	return hook_slice_ns(task, &where, &sched) ?: 1;
@@ -920,10 +1001,10 @@ static __always_inline u64 task_slice(const struct task_view *task, const struct
 static __always_inline void wake(struct task_struct *p, struct task_ctx *tctx,
 				 const struct place *place)
 {
-	struct sched_view sched = view_sched(place->llc);
+	struct sched_view sched = view_sched(place->vcpu->vtime);
 	struct task_view task;
 
-	rebase(tctx, place);
+	rebase_to_vcpu(tctx, place);
 	task = view_task(p, tctx, true, 0);
 	tctx->vtime = hook_wakeup_vtime(&task, &sched);
 }
@@ -1113,7 +1194,7 @@ void vsched_enqueue(u64 *ctx)
 	if (woken)
 		wake(p, tctx, &place);
 	else
-		rebase(tctx, &place);
+		rebase_to_vcpu(tctx, &place);
 	task_activate(p, tctx);
 	task = view_task(p, tctx, woken, 0);
 	slice = task_slice(&task, &place);
@@ -1137,14 +1218,18 @@ void vsched_enqueue(u64 *ctx)
 		}
 	}
 
-	sched = view_sched(place.llc);
-	key = hook_queue_key(&task, &where, &sched);
 	if (pinned || hook_stays(&task, &where)) {
 		count(STAT_QUEUED_VCPU);
+		sched = view_sched(place.vcpu->vtime);
+		key = hook_queue_key(&task, &where, &sched);
 		join_vcpu_queue(tctx, &place);
 		dsq_insert_vtime(p, VCPU_DSQ(place.id), slice, key, flags);
 	} else {
 		count(STAT_QUEUED_LLC);
+		rebase_to_llc(tctx, &place);
+		task.vtime = tctx->vtime;
+		sched = view_sched(place.llc->vtime);
+		key = hook_queue_key(&task, &where, &sched);
 		join_llc_queue(tctx, &place);
 		dsq_insert_vtime(p, LLC_DSQ(place.vcpu->llc), slice, key, flags);
 	}
@@ -1156,8 +1241,7 @@ void vsched_enqueue(u64 *ctx)
 static __always_inline void note_running(const struct task_struct *p, const struct task_ctx *tctx,
 					 const struct place *place)
 {
-	if (before(place->llc->vtime, tctx->vtime))
-		WRITE_ONCE(place->llc->vtime, tctx->vtime);
+	advance(tctx, place);
 	place->vcpu->running_vtime = tctx->vtime;
 	place->vcpu->running_weight = task_share(p, tctx);
 	place->vcpu->running_pid = p->pid;
@@ -1235,6 +1319,69 @@ __noinline int steal(u32 id)
 	return false;
 }
 
+/*
+ * Starts the tasks of a queue that have waited for longer than the policy allows: one with a small
+ * weight waits for as long as others keep coming in front of it. Once they run they are forgiven
+ * what puts them behind, or the clock would jump ahead of all others.
+ */
+static __always_inline int rescue_from(u64 dsq, u32 vcpu, u64 vtime, struct patience *patience)
+{
+	u64 to = CORE_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL_ON) | vcpu;
+	struct bpf_iter_scx_dsq it;
+	struct task_struct *p;
+	int rescued = 0;
+
+	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
+		while ((p = bpf_iter_scx_dsq_next(&it))) {
+			struct task_ctx *tctx = task_ctx(p);
+			struct task_view task;
+
+			if (!tctx || patience->round == tctx->round)
+				continue;
+			task = view_task(p, tctx, false, 0);
+			if ((patience->round - tctx->round) * PATIENCE_MS <=
+			    hook_max_wait_ms(&task))
+				continue;
+			if (is_migration_disabled(p) && scx_bpf_task_cpu(p) != vcpu)
+				continue;
+			if (!bpf_cpumask_test_cpu(vcpu, p->cpus_ptr) || !dsq_move(&it, p, to))
+				continue;
+			tctx->vtime = vtime;
+			count(STAT_RESCUED);
+			rescued++;
+		}
+	}
+	bpf_iter_scx_dsq_destroy(&it);
+	return rescued;
+}
+
+static __always_inline bool next_round(struct patience *patience, u32 now_ms)
+{
+	if (now_ms - patience->since_ms < PATIENCE_MS)
+		return false;
+	patience->since_ms = now_ms;
+	patience->round++;
+	return true;
+}
+
+/* Not static, so that the verifier checks it apart from dispatch. */
+__noinline int rescue(u32 id)
+{
+	u32 now_ms = now_ns() / 1000000;
+	struct place place;
+	int rescued = 0;
+
+	if (!place_of(id, &place))
+		return 0;
+	if (next_round(&place.vcpu->patience, now_ms) && READ_ONCE(place.vcpu->queued))
+		rescued += rescue_from(VCPU_DSQ(id), id, place.vcpu->vtime,
+				       &place.vcpu->patience);
+	if (next_round(&place.llc->patience, now_ms) && READ_ONCE(place.llc->queued))
+		rescued += rescue_from(LLC_DSQ(place.vcpu->llc), id, place.llc->vtime,
+				       &place.llc->patience);
+	return rescued;
+}
+
 /* Takes the head of the vCPU's own queue, with @several as many as the policy says. */
 static __always_inline bool take_own(const struct place *place, bool several)
 {
@@ -1261,10 +1408,14 @@ void vsched_dispatch(u64 *ctx)
 	struct task_ctx *tctx = NULL;
 	bool own_waits, shared_waits;
 	u64 own, shared, own_key = 0, shared_key = 0;
+	struct vcpu_view where;
 	struct place place;
 
 	if (!place_of(ctx[0], &place))
 		return;
+	if (!(++place.vcpu->dispatches % PATIENCE_DISPATCHES) && rescue(place.id))
+		return;
+	where = view_vcpu(&place);
 	own = VCPU_DSQ(place.id);
 	shared = LLC_DSQ(place.vcpu->llc);
 	own_waits = READ_ONCE(place.vcpu->queued);
@@ -1279,22 +1430,20 @@ void vsched_dispatch(u64 *ctx)
 		shared_waits = dsq_head_key(shared, &shared_key);
 	if (prev && tctx) {
 		struct task_view task;
-		struct vcpu_view where = view_vcpu(&place);
-		struct sched_view sched = view_sched(place.llc);
+		struct sched_view sched = view_sched(place.vcpu->vtime);
 		u64 key;
 
-		rebase(tctx, &place);
 		charge(prev, tctx, &place);
 		task = view_task(prev, tctx, false, 0);
 		key = hook_queue_key(&task, &where, &sched);
 		if (!(own_waits && before(own_key, key)) &&
-		    !(shared_waits && before(shared_key, key))) {
+		    !(shared_waits && hook_cache_first(key, shared_key, &where))) {
 			keep(prev, tctx, &place);
 			return;
 		}
 	}
 
-	if (own_waits && !(shared_waits && before(shared_key, own_key)) &&
+	if (own_waits && !(shared_waits && hook_cache_first(own_key, shared_key, &where)) &&
 	    take_own(&place, !tctx && !shared_waits))
 		return;
 	if (shared_waits && dsq_move_to_local(shared)) {
@@ -1320,7 +1469,7 @@ void vsched_running(u64 *ctx)
 	if (!tctx || !place_of(scx_bpf_task_cpu(p), &place))
 		return;
 	leave_queue(tctx);
-	rebase(tctx, &place);
+	rebase_to_vcpu(tctx, &place);
 	task_activate(p, tctx);
 	note_running(p, tctx, &place);
 }
@@ -1366,8 +1515,8 @@ void vsched_enable(u64 *ctx)
 
 	if (!tctx || !place_of(scx_bpf_task_cpu(p), &place))
 		return;
-	tctx->llc = place.vcpu->llc;
-	tctx->vtime = place.llc->vtime;
+	tctx->clock = OF_VCPU | place.id;
+	tctx->vtime = place.vcpu->vtime;
 	tctx->charged_ns = p->se.sum_exec_runtime;
 }
 
@@ -1532,10 +1681,9 @@ void vsched_dump_cpu(u64 *ctx)
 
 	if (idle || !place_of(vcpu, &place))
 		return;
-	scx_bpf_dump("  cache %u (virtual time %llu, %d waiting), own queue: %d waiting\n",
-		     place.vcpu->llc, place.llc->vtime,
-		     scx_bpf_dsq_nr_queued(LLC_DSQ(place.vcpu->llc)),
-		     scx_bpf_dsq_nr_queued(VCPU_DSQ(vcpu)));
+	scx_bpf_dump("  virtual time %llu, %d waiting; cache %u: virtual time %llu, %d waiting\n",
+		     place.vcpu->vtime, scx_bpf_dsq_nr_queued(VCPU_DSQ(vcpu)), place.vcpu->llc,
+		     place.llc->vtime, scx_bpf_dsq_nr_queued(LLC_DSQ(place.vcpu->llc)));
 }
 
 SEC("struct_ops/dump_task")
@@ -1545,8 +1693,9 @@ void vsched_dump_task(u64 *ctx)
 	struct task_ctx *tctx = task_ctx(p);
 
 	if (tctx)
-		scx_bpf_dump("  virtual time %llu in cache %u, weight %u\n", tctx->vtime,
-			     tctx->llc, task_share(p, tctx));
+		scx_bpf_dump("  virtual time %llu by the clock of %s %u, weight %u\n", tctx->vtime,
+			     tctx->clock & OF_VCPU ? (u64)"vCPU" : (u64)"cache",
+			     tctx->clock & OF_INDEX, task_share(p, tctx));
 }
 
 SEC(".struct_ops.link")
