@@ -4,6 +4,8 @@ Data flows one way: probers → topology graph → model → templates → objec
 See README.md for the commands and docs/ for the reference.
 """
 
-from scx_vsched.version import VERSION as __version__
+from scx_vsched import version
 
 __all__ = ["__version__"]
+
+__version__ = version.VERSION

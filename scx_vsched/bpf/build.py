@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scx_vsched.bpf.compile import compile_c
-from scx_vsched.bpf.model import ObjectMeta
 from scx_vsched.bpf.render import describe, render
 from scx_vsched.errors import UserError
 from scx_vsched.policy.compiler import compile_file
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from scx_vsched.bpf.model import ObjectMeta
 
 __all__ = ["build"]
 

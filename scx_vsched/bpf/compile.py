@@ -8,10 +8,13 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scx_vsched.bpf.render import include_dir
 from scx_vsched.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["CLANG_MIN", "Clang", "CompileError", "compile_c", "find_clang"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -23,6 +22,8 @@ from scx_vsched.policy.views import VIEWS, field_info
 from scx_vsched.version import VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from scx_vsched.policy.program import PolicyProgram
 
 __all__ = ["describe", "include_dir", "render", "reserved_identifiers"]

@@ -65,7 +65,7 @@ class Core(Policy):
         return ANYWHERE
 
     def follows_waker(self, task: Task, waker: VCpu, vcpu: VCpu, sync: bool) -> bool:
-        """Into the waker's cache, where the data are; within a cache only to a far shorter queue."""
+        """Into the waker's cache, where the data are; within it only to a far shorter queue."""
         if waker.llc != vcpu.llc:
             return sync and waker.llc_queued <= vcpu.llc_queued
         return not sync and 2 * (waker.queued + 1) < vcpu.queued

@@ -746,7 +746,7 @@ static __always_inline u32 hook_idle_scope(const struct task_view *task,
 	return 3;
 }
 
-/* Into the waker's cache, where the data are; within a cache only to a far shorter queue. */
+/* Into the waker's cache, where the data are; within it only to a far shorter queue. */
 #line 67 "/work/main/scx_vsched/policies/core.py"
 static __always_inline bool hook_follows_waker(const struct task_view *task,
 		const struct vcpu_view *waker, const struct vcpu_view *vcpu, bool sync)
