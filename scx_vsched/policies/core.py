@@ -76,7 +76,7 @@ class Core(Policy):
 
     def batch(self, vcpu: VCpu) -> u32:
         """A few at once from a long queue, where the order matters less than the cost."""
-        return max(vcpu.queued // 4, 1)
+        return max(vcpu.queued // 2, 1)
 
     def steals(self, vcpu: VCpu, victim: VCpu, distance: u32) -> bool:
         """Within the node always; across nodes when waiting there would take long."""

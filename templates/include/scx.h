@@ -56,8 +56,9 @@ void bpf_rcu_read_unlock(void) __ksym;
 /*
  * scx_bpf_now() reads the runqueue's clock where it is valid (6.14, "Add scx_bpf_now() for BPF
  * scheduler"); before, the helper reads the hardware clock.
+ * Both are marked pure, so that a view whose time no hook reads costs no look at the clock.
  */
-u64 scx_bpf_now(void) __ksym __weak;
+u64 scx_bpf_now(void) __ksym __weak __pure;
 
 static __always_inline u64 now_ns(void)
 {

@@ -770,7 +770,7 @@ static __always_inline bool hook_stays(const struct task_view *task, const struc
 #line 77 "/work/main/scx_vsched/policies/core.py"
 static __always_inline u32 hook_batch(const struct vcpu_view *vcpu)
 {
-	return py_max_u32(vcpu_queued(vcpu) / 4, 1);
+	return py_max_u32(vcpu_queued(vcpu) / 2, 1);
 }
 
 /* Within the node always; across nodes when waiting there would take long. */
