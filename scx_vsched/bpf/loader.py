@@ -50,7 +50,8 @@ MAX_TIMEOUT_MS = 30_000  # SCX_WATCHDOG_MAX_TIMEOUT
 
 _STATS_LEVEL = 4  # BPF_LOG_STATS
 _STATS_LOG = 4096
-_LOG_TAIL = 12  # lines of the verifier's log in an error
+_LOG_TAIL = 12  # lines of a log in an error
+_LOG_FROM_SOURCE = 40  # lines of the verifier's log from the last source line on
 _SETTLE_S = 10.0  # attaching and detaching wait for RCU grace periods, slow in an emulated guest
 _POLL_S = 0.02
 
@@ -374,7 +375,9 @@ def _load_error(path: Path, error: BpfError) -> LoadError:
     for i, line in enumerate(verdict):
         if found := re.match(r"; .* @ (\S+:\d+)$", line):
             source, where = i, f" at {found[1]}"
-    tail = "".join(f"\n  {line}" for line in verdict[source:][-_LOG_TAIL:])
+    # From 7.3 on the verifier explains itself after the refusal, at some length.
+    said = verdict[source : source + _LOG_FROM_SOURCE] if where else verdict[-_LOG_TAIL:]
+    tail = "".join(f"\n  {line}" for line in said if line.strip())
     return LoadError(
         f"{path}: the kernel's verifier refuses {failed[1]}{where}{tail}",
         "`run -v` prints its whole log",
