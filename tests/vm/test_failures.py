@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -23,13 +24,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.vm
 
 
-def processes_of(error: UserError) -> str:
+def processes_of(error: UserError) -> list[str]:
     """Processes of the VM that `error` tells about: each has its job's directory as an argument."""
     directory = Path(error.hint.removeprefix("its console is in ")).parent
     assert (directory / "console.log").exists()
-    return subprocess.run(
-        ["pgrep", "-af", directory.name], capture_output=True, text=True, check=False
-    ).stdout
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            command = entry.read_text(errors="replace").replace("\0", " ")
+            if directory.name in command:
+                found.append(command)
+    return found
 
 
 def test_image_that_is_not_a_kernel(vm_kernels: dict[str, Kernel], tmp_path: Path) -> None:
@@ -38,7 +43,7 @@ def test_image_that_is_not_a_kernel(vm_kernels: dict[str, Kernel], tmp_path: Pat
     broken = replace(vm_kernels["oldest"], release="9.9.9", image=image, modules_dir=None)
     with pytest.raises(VmNotBooted, match=r"9\.9\.9.*did not boot") as caught:
         run_job(broken, Job(()), timeout_s=20, boot_s=10)
-    assert processes_of(caught.value) == ""
+    assert processes_of(caught.value) == []
 
 
 def test_hanging_vm_is_stopped(guests: Guests) -> None:
@@ -46,7 +51,7 @@ def test_hanging_vm_is_stopped(guests: Guests) -> None:
     with pytest.raises(VmTimeout, match="stopped: no end after 40 s") as caught:
         guests.run("oldest", [Step("guest_jobs:hang")], timeout_s=40)
     assert time.monotonic() - started < 60
-    assert processes_of(caught.value) == ""
+    assert processes_of(caught.value) == []
 
 
 def test_crashing_kernel_is_lost_and_tried_again(guests: Guests) -> None:
