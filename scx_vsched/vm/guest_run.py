@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,52 @@ __all__ = ["run_command", "run_under_scheduler"]
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as a shell says it
 
 
+def _load_overlayfs() -> None:
+    """Load overlayfs where it is a module; the guest has the kernel's modules in the host's place.
+
+    virtme-ng names that place on the command line, and cannot link it to /lib/modules where the
+    host has no such directory.
+    """
+    words = Path("/proc/cmdline").read_text(encoding="utf-8").split()
+    for word in words:
+        name, _, place = word.partition("=")
+        if name == "virtme_link_mods":
+            root = Path(place).parents[2]  # of ROOT/lib/modules/RELEASE
+            subprocess.run(
+                ["modprobe", "-d", str(root), "overlay"], capture_output=True, check=False
+            )
+
+
+def _make_writable(directory: Path) -> None:
+    """Lay a writable layer in memory over the read-only `directory`, as far as the kernel can.
+
+    Programs such as stress-ng refuse to work where they cannot write.
+    """
+    if os.access(directory, os.W_OK):
+        return
+    _load_overlayfs()
+    layers = Path(tempfile.mkdtemp(prefix="cwd-"))
+    upper, work = layers / "upper", layers / "work"
+    upper.mkdir()
+    work.mkdir()
+    options = f"lowerdir={directory},upperdir={upper},workdir={work}"
+    subprocess.run(
+        ["mount", "-t", "overlay", "overlay", "-o", options, str(directory)],
+        capture_output=True,
+        check=False,  # without overlayfs the command sees a read-only directory
+    )
+
+
 def run_command(
     guest: Guest, argv: Sequence[str], cwd: str = "/", env: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """Run `argv` with its output in the job's files `stdout` and `stderr`; the exit code.
 
-    A command that a signal ends has 128 + the signal's number, one that cannot start 127 or 126.
+    `cwd` can be written to, though nothing of it reaches the host. A command that a signal ends has
+    128 + the signal's number, one that cannot start 127 or 126.
     """
+    where = Path(cwd) if Path(cwd).is_dir() else Path("/tmp")  # noqa: S108 - the guest's own
+    _make_writable(where)
     with (
         (guest.directory / "stdout").open("ab") as out,
         (guest.directory / "stderr").open("ab") as err,
@@ -34,7 +74,7 @@ def run_command(
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                cwd=cwd if Path(cwd).is_dir() else "/",
+                cwd=where,
                 env={**os.environ, "TERM": "dumb", **(env or {})},
                 check=False,
             ).returncode

@@ -670,115 +670,115 @@ void vsched_set_weight(u64 *ctx)
 #pragma clang diagnostic ignored "-Weverything"
 
 /* The same for everyone. */
-#line 13 "/work/main/scx_vsched/policies/fifo.py"
+#line 13 "scx_vsched/policies/fifo.py"
 static __always_inline u64 hook_slice_ns(const struct task_view *task, const struct vcpu_view *vcpu,
 		const struct sched_view *sched)
 {
-#line 15 "/work/main/scx_vsched/policies/fifo.py"
+#line 15 "scx_vsched/policies/fifo.py"
 	return tunables.slice_us * 1000;
 }
 
 /* Who came earlier has the smaller key. */
-#line 17 "/work/main/scx_vsched/policies/fifo.py"
+#line 17 "scx_vsched/policies/fifo.py"
 static __always_inline u64 hook_queue_key(const struct task_view *task,
 		const struct vcpu_view *vcpu, const struct sched_view *sched)
 {
-#line 19 "/work/main/scx_vsched/policies/fifo.py"
+#line 19 "scx_vsched/policies/fifo.py"
 	return sched_now_ns(sched);
 }
 
 /* The same clock for all queues. */
-#line 21 "/work/main/scx_vsched/policies/fifo.py"
+#line 21 "scx_vsched/policies/fifo.py"
 static __always_inline bool hook_cache_first(u64 key, u64 cache_key, const struct vcpu_view *vcpu)
 {
 	return cache_key < key;
 }
 
 /* A waking task waits for its turn. */
-#line 25 "/work/main/scx_vsched/policies/fifo.py"
+#line 25 "scx_vsched/policies/fifo.py"
 static __always_inline bool hook_preempts(const struct task_view *task,
 		const struct task_view *running, const struct vcpu_view *vcpu)
 {
-#line 27 "/work/main/scx_vsched/policies/fifo.py"
+#line 27 "scx_vsched/policies/fifo.py"
 	return false;
 }
 
 /* What ran, as if on a vCPU of full capacity, divided by the weight. */
-#line 37 "/work/main/scx_vsched/policies/core.py"
+#line 37 "scx_vsched/policies/core.py"
 static __always_inline u64 hook_charge_ns(const struct task_view *task,
 		const struct vcpu_view *vcpu)
 {
-#line 39 "/work/main/scx_vsched/policies/core.py"
+#line 39 "scx_vsched/policies/core.py"
 	u64 worth = task_ran_ns(task) * vcpu_capacity(vcpu) / 1024;
 	return py_div_u64(worth * 1024, py_max_u32(task_weight(task), 1));
 }
 
 /* Whether virtual time `a` precedes `b`; virtual times wrap around. */
-#line 85 "/work/main/scx_vsched/policies/core.py"
+#line 85 "scx_vsched/policies/core.py"
 static __always_inline bool fn_is_before(u64 a, u64 b)
 {
 	return a != b && b - a < 9223372036854775808ULL;
 }
 
 /* A sleeper keeps its lag, up to one slice. */
-#line 42 "/work/main/scx_vsched/policies/core.py"
+#line 42 "scx_vsched/policies/core.py"
 static __always_inline u64 hook_wakeup_vtime(const struct task_view *task,
 		const struct sched_view *sched)
 {
-#line 44 "/work/main/scx_vsched/policies/core.py"
+#line 44 "scx_vsched/policies/core.py"
 	u64 earliest = sched_vtime(sched) - tunables.slice_us * 1000;
 	return fn_is_before(task_vtime(task), earliest) ? earliest : task_vtime(task);
 }
 
 /* Well below the time at which the kernel's watchdog would end the scheduler. */
-#line 51 "/work/main/scx_vsched/policies/core.py"
+#line 51 "scx_vsched/policies/core.py"
 static __always_inline u32 hook_max_wait_ms(const struct task_view *task)
 {
 	return (u32)tunables.max_wait_s * 1000;
 }
 
 /* Any idle vCPU is better than waiting. */
-#line 63 "/work/main/scx_vsched/policies/core.py"
+#line 63 "scx_vsched/policies/core.py"
 static __always_inline u32 hook_idle_scope(const struct task_view *task,
 		const struct vcpu_view *vcpu)
 {
-#line 65 "/work/main/scx_vsched/policies/core.py"
+#line 65 "scx_vsched/policies/core.py"
 	return 3;
 }
 
 /* Into the waker's cache, where the data are; within it only to a far shorter queue. */
-#line 67 "/work/main/scx_vsched/policies/core.py"
+#line 67 "scx_vsched/policies/core.py"
 static __always_inline bool hook_follows_waker(const struct task_view *task,
 		const struct vcpu_view *waker, const struct vcpu_view *vcpu, bool sync)
 {
-#line 69 "/work/main/scx_vsched/policies/core.py"
+#line 69 "scx_vsched/policies/core.py"
 	if (vcpu_llc(waker) != vcpu_llc(vcpu)) {
 		return sync && vcpu_llc_queued(waker) <= vcpu_llc_queued(vcpu);
 	}
-#line 71 "/work/main/scx_vsched/policies/core.py"
+#line 71 "scx_vsched/policies/core.py"
 	return !sync && 2 * (vcpu_queued(waker) + 1) < vcpu_queued(vcpu);
 }
 
 /* Where many wait anyway, a warm cache is worth more than the first free vCPU. */
-#line 73 "/work/main/scx_vsched/policies/core.py"
+#line 73 "scx_vsched/policies/core.py"
 static __always_inline bool hook_stays(const struct task_view *task, const struct vcpu_view *vcpu)
 {
 	return task_is_waking(task) && vcpu_queued(vcpu) + vcpu_llc_queued(vcpu) >= vcpu_llc_vcpus(vcpu);
 }
 
 /* A few at once from a long queue, where the order matters less than the cost. */
-#line 77 "/work/main/scx_vsched/policies/core.py"
+#line 77 "scx_vsched/policies/core.py"
 static __always_inline u32 hook_batch(const struct vcpu_view *vcpu)
 {
 	return py_max_u32(vcpu_queued(vcpu) / 2, 1);
 }
 
 /* Within the node always; across nodes when waiting there would take long. */
-#line 81 "/work/main/scx_vsched/policies/core.py"
+#line 81 "scx_vsched/policies/core.py"
 static __always_inline bool hook_steals(const struct vcpu_view *vcpu,
 		const struct vcpu_view *victim, u32 distance)
 {
-#line 83 "/work/main/scx_vsched/policies/core.py"
+#line 83 "scx_vsched/policies/core.py"
 	return distance <= 2 || vcpu_queued(victim) + vcpu_llc_queued(victim) >= tunables.steal_node_min;
 }
 
