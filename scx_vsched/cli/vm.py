@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scx_vsched.cli.settings import parse_settings
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -171,22 +173,6 @@ def run_command(
             print(result.exit_info["dump"], file=sys.stderr)
         raise typer.Exit(result.exit_code or 1)
     raise typer.Exit(result.exit_code)
-
-
-def parse_settings(settings: list[str] | tuple[str, ...]) -> dict[str, int]:
-    """Tunables given as NAME=VALUE; raises UserError for anything else."""
-    from scx_vsched.errors import UserError
-
-    values = {}
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        try:
-            values[name] = int(value, 0)
-        except ValueError:
-            raise UserError(
-                f"--set {setting}: not NAME=INTEGER", "for example: --set slice_us=3000"
-            ) from None
-    return values
 
 
 @app.command("verify")
