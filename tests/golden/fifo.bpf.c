@@ -1357,10 +1357,12 @@ static __always_inline int rescue_from(u64 dsq, u32 vcpu, u64 vtime, struct pati
 
 static __always_inline bool next_round(struct patience *patience, u32 now_ms)
 {
-	if (now_ms - patience->since_ms < PATIENCE_MS)
+	u32 rounds = (now_ms - patience->since_ms) / PATIENCE_MS;
+
+	if (!rounds)
 		return false;
 	patience->since_ms = now_ms;
-	patience->round++;
+	patience->round += rounds;
 	return true;
 }
 

@@ -1,0 +1,64 @@
+"""Nobody waits for ever: bugs that were found, on the kernel that showed them or any.
+
+- With one clock for a cache, a task that woke on a crowded vCPU was placed at the time of the
+  fastest one; a SCHED_IDLE task waited until the kernel's watchdog ended the scheduler.
+- On 6.18 a task that another vCPU pulled from the runqueue of one that was going offline left
+  nobody to wake the hotplug thread, which waited for ever.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scx_vsched.vm.job import GUEST_DIR, Step
+from scx_vsched.vm.machine import Shape
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Guests
+
+    from scx_vsched.vm.boot import Outcome
+
+pytestmark = pytest.mark.vm
+
+OBJECT = f"{GUEST_DIR}/core.bpf.o"
+MAX_WAIT_S = 3
+UNPLUGS = 8
+
+
+@pytest.fixture(scope="module")
+def outcome(guests: Guests, core_object: Path) -> Outcome:
+    """Everything below, run in one VM."""
+    return guests.run(
+        "long-term",
+        [
+            Step("guest_waiting:crowd", {"object_path": OBJECT, "max_wait_s": MAX_WAIT_S}, "crowd"),
+            Step("guest_waiting:unplug", {"object_path": OBJECT, "times": UNPLUGS}, "unplug"),
+        ],
+        files={"core.bpf.o": core_object},
+        shape=Shape(cpus="3"),
+        timeout_s=300,
+    )
+
+
+def test_a_sleeper_wakes_on_a_crowded_vcpu(outcome: Outcome) -> None:
+    result = outcome.step("crowd").value
+    assert result["exit_info"] is None
+    # four spinners of one slice each, and the host's own noise
+    assert result["nap_s"] < 0.5
+
+
+def test_the_smallest_weight_runs_within_the_bound(outcome: Outcome) -> None:
+    result = outcome.step("crowd").value
+    assert result["rescued"] >= 1
+    # the bound, its granularity, and 36 slices of those that were started just before
+    assert result["idle_s"] < MAX_WAIT_S + 2
+
+
+def test_vcpus_go_offline_under_load(outcome: Outcome) -> None:
+    result = outcome.step("unplug").value
+    assert result["exit_info"] is None
+    assert result["hotplug"] == 2 * UNPLUGS
