@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from scx_vsched.vm.baseline import Key
+    from scx_vsched.vm.job import StepResult
     from scx_vsched.vm.kernels import Kernel
 
 __all__ = [
@@ -34,7 +35,8 @@ __all__ = [
 ]
 
 _EXERCISE_S = 3.0
-_TIMEOUT_S = 600.0
+_TIMEOUT_S = 900.0
+_LARGE = 1024  # vCPUs that a scheduler must be able to serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +162,7 @@ def verify_kernel(
     say: Callable[[str], None] = lambda _: None,
 ) -> KernelReport:
     """Load every object in one VM on `kernel`, and let the full ones work for a moment."""
-    steps = []
-    for built in objects:
-        guest_path = f"{GUEST_DIR}/{built.path.name}"
-        task = "scx_vsched.vm.guest_verify:verify_object"
-        steps.append(Step(task, {"object_path": guest_path}, f"{built.policy} {built.label}"))
-        if built.full:
-            arguments = {"object_path": guest_path, "seconds": _EXERCISE_S}
-            task = "scx_vsched.vm.guest_verify:exercise"
-            steps.append(Step(task, arguments, f"{built.policy} at work"))
+    steps = [step for built in objects for step in _steps(built)]
 
     def on_event(event: dict[str, Any]) -> None:
         if event["event"] == "step":
@@ -194,7 +188,9 @@ def verify_kernel(
     for built in objects:
         loaded = next(results)
         worked = next(results) if built.full else None
-        reports.append(_report(built, loaded.value, loaded.error, worked))
+        reports.append(_report(built, built.label, loaded, worked))
+        if built.full:
+            reports.append(_report(built, f"{built.label} ({_LARGE:,} vCPUs)", next(results), None))
     return KernelReport(
         kernel.series,
         outcome.facts["release"],
@@ -205,8 +201,29 @@ def verify_kernel(
     )
 
 
-def _report(built: Built, loaded: Any, error: str, worked: Any) -> ObjectReport:
-    value = loaded or {"load_ms": 0.0, "programs": []}
+def _steps(built: Built) -> list[Step]:
+    """What is done with one object: loaded; if it is full also at work, and for a large guest."""
+    path = {"object_path": f"{GUEST_DIR}/{built.path.name}"}
+    name = f"{built.policy} {built.label}"
+    load = "scx_vsched.vm.guest_verify:verify_object"
+    if not built.full:
+        return [Step(load, path, name)]
+    return [
+        Step(load, path, name),
+        Step(
+            "scx_vsched.vm.guest_verify:exercise",
+            {**path, "seconds": _EXERCISE_S},
+            f"{built.policy} at work",
+        ),
+        Step(load, {**path, "vcpus": _LARGE}, f"{name} for {_LARGE:,} vCPUs"),
+    ]
+
+
+def _report(
+    built: Built, features: str, loaded: StepResult, worked: StepResult | None
+) -> ObjectReport:
+    value = loaded.value or {"load_ms": 0.0, "programs": []}
+    error = loaded.error
     stats: dict[str, int] = {}
     if worked is not None and not error:
         error = worked.error
@@ -214,7 +231,7 @@ def _report(built: Built, loaded: Any, error: str, worked: Any) -> ObjectReport:
             stats = worked.value["stats"]
             error = _fault(worked.value)
     programs = tuple(ProgramReport(**program) for program in value["programs"])
-    return ObjectReport(built.policy, built.label, value["load_ms"], programs, error, stats)
+    return ObjectReport(built.policy, features, value["load_ms"], programs, error, stats)
 
 
 def _fault(worked: dict[str, Any]) -> str:

@@ -40,7 +40,7 @@ def outcome(
     request: pytest.FixtureRequest, guests: Guests, core_object: Path, long_run: bool
 ) -> Outcome:
     """Everything below, run in one VM."""
-    seconds = 60 if long_run else 10
+    seconds = 60 if long_run else 8
     steps = [
         Step(
             "guest_jobs:share",
@@ -72,7 +72,7 @@ def outcome(
         )
     )
     return guests.run(
-        request.param, steps, files={"core.bpf.o": core_object}, timeout_s=300 + 8 * seconds
+        request.param, steps, files={"core.bpf.o": core_object}, timeout_s=900 + 8 * seconds
     )
 
 

@@ -34,7 +34,7 @@ def test_odd_topology(guests: Guests, core_object: Path, role: str) -> None:
         [Step("guest_jobs:work", arguments)],
         files={"core.bpf.o": core_object},
         shape=ODD,
-        timeout_s=200,
+        timeout_s=600,
     )
     step = outcome.steps[0]
     assert step.ok, step.traceback
