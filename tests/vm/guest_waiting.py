@@ -86,25 +86,3 @@ def crowd(guest: Guest, object_path: str, max_wait_s: int) -> dict[str, Any]:
             "rescued": scheduler.stats()["rescued"],
             "exit_info": scheduler.exit_info(),
         }
-
-
-def unplug(guest: Guest, object_path: str, times: int) -> dict[str, Any]:
-    """Take vCPU 1 offline and online again while pinned and free tasks spin."""
-    switch = Path("/sys/devices/system/cpu/cpu1/online")
-    everywhere = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {0})
-    try:
-        with (
-            attached(object_path) as scheduler,
-            _spinning(2, {1}),
-            _spinning(4, everywhere),
-        ):
-            for number in range(times):
-                guest.progress(f"unplugging vCPU 1, time {number + 1}")
-                switch.write_text("0")
-                time.sleep(0.2)
-                switch.write_text("1")
-                time.sleep(0.2)
-            return {"hotplug": scheduler.stats()["hotplug"], "exit_info": scheduler.exit_info()}
-    finally:
-        os.sched_setaffinity(0, everywhere)
