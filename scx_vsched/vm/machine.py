@@ -138,9 +138,18 @@ def machine_process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `argv` in a session of its own, its output in `log`; nothing of it outlives the block.
 
-    `timeout` bounds the VM's life even if this process is killed without a chance to clean up.
+    If this process is killed without a chance to clean up, the kernel tells `timeout`, which ends
+    the VM.
     """
-    bounded = ["timeout", "--signal=KILL", f"{limit_s:.0f}", *argv]
+    bounded = [
+        "setpriv",
+        "--pdeathsig",
+        "TERM",
+        "timeout",
+        "--signal=KILL",
+        f"{limit_s:.0f}",
+        *argv,
+    ]
     with log.open("wb") as sink:
         process = subprocess.Popen(
             bounded,

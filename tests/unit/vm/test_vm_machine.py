@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,6 +21,9 @@ from scx_vsched.vm.job import Job, Step
 from scx_vsched.vm.kernels import Kernel
 from scx_vsched.vm.machine import Shape, machine_process, virtme_argv
 from scx_vsched.vm.qemu import Qemu, children, find_qemu, parse_version, require, vcpu_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KERNEL = Kernel("6.12.1", "6.12", Path("/k/bzImage"), None, True, "test")
 
@@ -116,6 +120,39 @@ def test_process_and_its_children_end_with_the_block(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "started\n"
     time.sleep(0.1)
     assert [pid for pid in started if Path(f"/proc/{pid}/stat").exists() and not zombie(pid)] == []
+
+
+def test_process_ends_when_this_one_is_killed(tmp_path: Path) -> None:
+    source = (
+        "import pathlib, sys, time\n"
+        "from scx_vsched.vm.machine import machine_process\n"
+        "argv = ['sh', '-c', 'echo $$; sleep 100 & sleep 100']\n"
+        "with machine_process(argv, pathlib.Path(sys.argv[1]), 50):\n"
+        "    time.sleep(60)\n"
+    )
+    log = tmp_path / "log"
+    parent = subprocess.Popen([sys.executable, "-c", source, str(log)])
+    wait_until(lambda: log.exists() and log.read_text().endswith("\n"))
+    shell = int(log.read_text())
+    wait_until(lambda: len(children(shell)) == 2)
+    started = [shell, *children(shell)]
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(alive(pid) for pid in started))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return not zombie(pid)
+    except OSError:
+        return False
 
 
 def zombie(pid: int) -> bool:
