@@ -1260,12 +1260,19 @@ static __always_inline void keep(struct task_struct *p, struct task_ctx *tctx,
 	task_set_slice(p, task_slice(&task, place));
 }
 
-/* Takes a task that waits below the cache of @victim: from the cache's queue or its vCPUs'. */
-static __always_inline bool steal_from(const struct vcpu_view *thief, u32 victim, u32 distance)
+/*
+ * Takes a task that waits below the cache of @victim: from the cache's queue or its vCPUs'. Not
+ * static, so that the verifier checks this loop once rather than within the loop over caches.
+ */
+__noinline int steal_from(u32 thief, u32 victim, u32 distance)
 {
+	struct vcpu_view taker;
 	struct place place;
 	u32 id = victim;
 
+	if (!place_of(thief, &place))
+		return false;
+	taker = view_vcpu(&place);
 	for (u32 i = 0; i < MAX_SIBLINGS; i++) {
 		struct vcpu_view view;
 		u64 dsq;
@@ -1276,9 +1283,9 @@ static __always_inline bool steal_from(const struct vcpu_view *thief, u32 victim
 		/* the cache's own queue once, and a thief of the same cache has looked there */
 		if (!i && distance > 1 && READ_ONCE(place.llc->queued))
 			dsq = LLC_DSQ(place.vcpu->llc);
-		if (dsq != VCPU_DSQ(id) || (id != thief->id && READ_ONCE(place.vcpu->queued))) {
+		if (dsq != VCPU_DSQ(id) || (id != thief && READ_ONCE(place.vcpu->queued))) {
 			view = view_vcpu(&place);
-			if (hook_steals(thief, &view, distance) && dsq_move_to_local(dsq)) {
+			if (hook_steals(&taker, &view, distance) && dsq_move_to_local(dsq)) {
 				count(distance > 1 ? STAT_STOLEN_FAR : STAT_STOLEN_NEAR);
 				return true;
 			}
@@ -1296,14 +1303,12 @@ static __always_inline bool steal_from(const struct vcpu_view *thief, u32 victim
  */
 __noinline int steal(u32 id)
 {
-	struct vcpu_view thief;
 	struct llc_info *llc;
 	struct place place;
 
 	if (!place_of(id, &place))
 		return false;
-	thief = view_vcpu(&place);
-	if (steal_from(&thief, place.vcpu->next, 1))
+	if (steal_from(id, place.vcpu->next, 1))
 		return true;
 	if (nr_llcs == 1)
 		return false;
@@ -1313,7 +1318,7 @@ __noinline int steal(u32 id)
 	for (u32 i = 0; i < MAX_NEAR && i < llc->nr_near; i++) {
 		struct llc_info *other = bpf_map_lookup_elem(&llcs, &llc->near[i].llc);
 
-		if (other && steal_from(&thief, other->first, llc->near[i].distance))
+		if (other && steal_from(id, other->first, llc->near[i].distance))
 			return true;
 	}
 	return false;
