@@ -133,7 +133,6 @@ enum scx_wake_flags {
 
 enum scx_kick_flags {
 	SCX_KICK_IDLE = 1,
-	SCX_KICK_PREEMPT = 2,
 };
 
 enum scx_pick_idle_cpu_flags {
@@ -162,4 +161,3 @@ enum scx_ent_flags {
 #define SCHED_IDLE 5
 #define DEFAULT_PRIO 120
 #define MAX_RT_PRIO 100
-#define CLOCK_MONOTONIC 1
