@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scx_vsched.topology.model import OTHER_NODE, SAME_NODE, Llc, Topology, VCpuPlace
+from scx_vsched.topology.domains import Domains, numbered
 from scx_vsched.topology.records import Relation
 
 if TYPE_CHECKING:
@@ -83,29 +83,14 @@ class Hierarchy:
         )
         return next((relation for same, relation in levels if same), Relation.APART)
 
-    def claimed(self) -> Topology:
+    def domains(self) -> dict[int, Domains]:
+        """The true domains of each vCPU."""
+        return numbered(
+            {v: (p.thread, p.core, p.llc, p.socket, p.node) for v, p in enumerate(self.places)}
+        )
+
+    def claimed(self) -> dict[int, Domains]:
         """What the kernel would claim if this were true; it knows of no stacking."""
-        llcs = {place.llc: place.node for place in self.places}
-        llc_index = {llc: i for i, llc in enumerate(llcs)}
-        core_index = {core: i for i, core in enumerate(dict.fromkeys(p.core for p in self.places))}
-        nodes = {node: i for i, node in enumerate(sorted(set(llcs.values())))}
-
-        def near(llc: int) -> tuple[tuple[int, int], ...]:
-            found = (
-                (llc_index[other], SAME_NODE if node == llcs[llc] else OTHER_NODE)
-                for other, node in llcs.items()
-                if other != llc
-            )
-            return tuple(sorted(found, key=lambda entry: (entry[1], entry[0])))
-
-        return Topology(
-            vcpus=tuple(
-                VCpuPlace(i, llc_index[p.llc], nodes[p.node], core_index[p.core])
-                for i, p in enumerate(self.places)
-            ),
-            llcs=tuple(
-                Llc(i, nodes[node], near(llc)) for i, (llc, node) in enumerate(llcs.items())
-            ),
-            nr_nodes=len(nodes),
-            smt=len({p.thread for p in self.places}) > len(core_index),
+        return numbered(
+            {v: (v, p.core, p.llc, p.socket, p.node) for v, p in enumerate(self.places)}
         )
