@@ -27,7 +27,8 @@ from scx_vsched.vm.paths import cache_dir  # noqa: E402
 VENV = ROOT / ".venv"
 LOG = cache_dir() / "setup.log"
 
-# What a boot needs, what real programs are run in VMs, and what one of them compiles with.
+# What a boot needs, what real programs are run in VMs, and what one of them and the C extension
+# are compiled with.
 PACKAGES = (
     *("kmod", "cpio", "busybox-static", "file", "xz-utils", "zstd"),
     *("stress-ng", "sysbench", "rt-tests", "gcc", "libc6-dev"),
@@ -162,9 +163,10 @@ def install_packages(steps: Steps) -> None:
 
 
 def install_environment(steps: Steps) -> None:
-    """Make `.venv` with the project in it, unless it is there as pyproject.toml wants it."""
+    """Make `.venv` with the project in it, unless it is there as pyproject.toml and the C extension want it."""
     version = ".".join(str(part) for part in sys.version_info[:3])
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    inputs = [ROOT / "pyproject.toml", *sorted((ROOT / "topology/native").iterdir())]
+    wanted = hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()
     stamp = VENV / "setup-stamp"
     if stamp.exists() and stamp.read_text().split()[:1] == [wanted]:
         return
