@@ -1051,7 +1051,7 @@ static __always_inline struct idle_vcpu claim_idle(const struct task_struct *p,
 	s32 vcpu;
 
 	/* an idle vCPU whose sibling works is slower than a whole idle core in the same cache */
-	if (smt && scope > 0) {
+	if (KFUNC_EXISTS(scx_bpf_get_idle_smtmask) && smt && scope > 0) {
 		const struct cpumask *cores = scx_bpf_get_idle_smtmask();
 		bool whole = bpf_cpumask_test_cpu(near->id, cores);
 
@@ -1218,6 +1218,19 @@ void vsched_enqueue(u64 *ctx)
 		}
 	}
 
+	/* a kernel that cannot kick wakes a vCPU by what is put on it */
+	if (!KFUNC_EXISTS(scx_bpf_kick_cpu) && !vcpu_selected(p, flags)) {
+		struct idle_vcpu idle =
+			claim_idle(p, &place, pinned ? 0 : hook_idle_scope(&task, &where));
+
+		if (idle.vcpu >= 0) {
+			count(STAT_KICKED_IDLE);
+			dsq_insert(p, CORE_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL_ON) | idle.vcpu,
+				   slice, flags);
+			return;
+		}
+	}
+
 	if (pinned || hook_stays(&task, &where)) {
 		count(STAT_QUEUED_VCPU);
 		sched = view_sched(place.vcpu->vtime);
@@ -1233,7 +1246,7 @@ void vsched_enqueue(u64 *ctx)
 		join_llc_queue(tctx, &place);
 		dsq_insert_vtime(p, LLC_DSQ(place.vcpu->llc), slice, key, flags);
 	}
-	if (!vcpu_selected(p, flags))
+	if (KFUNC_EXISTS(scx_bpf_kick_cpu) && !vcpu_selected(p, flags))
 		kick_idle(p, &place, pinned ? 0 : hook_idle_scope(&task, &where));
 }
 
@@ -1336,6 +1349,8 @@ static __always_inline int rescue_from(u64 dsq, u32 vcpu, u64 vtime, struct pati
 	struct task_struct *p;
 	int rescued = 0;
 
+	if (!KFUNC_EXISTS(bpf_iter_scx_dsq_new))
+		return 0;
 	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
 		while ((p = bpf_iter_scx_dsq_next(&it))) {
 			struct task_ctx *tctx = task_ctx(p);
