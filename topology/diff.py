@@ -26,6 +26,8 @@ __all__ = [
     "DomainChange",
     "LatencyChange",
     "MembershipChange",
+    "Sets",
+    "Thresholds",
     "claim_differences",
     "differences",
     "plain_difference",
@@ -33,11 +35,13 @@ __all__ = [
 
 type Sets = tuple[tuple[int, ...], ...]
 
-CAPACITY_STEP = 64
-"""Capacities that differ by less count as equal: a sixteenth of a vCPU."""
 
-LATENCY_FACTOR = 1.5
-"""Latencies that differ by a smaller factor count as equal."""
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Numbers that differ by less count as equal."""
+
+    capacity_step: int = 64  # a sixteenth of a vCPU
+    latency_factor: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +85,13 @@ class LatencyChange:
     after_ns: float
 
 
+_DEFAULT = Thresholds()
+
 type Difference = MembershipChange | DomainChange | CapacityChange | LatencyChange
 
 
 def differences(
-    before: VCpuGraph,
-    after: VCpuGraph,
-    *,
-    capacity_step: int = CAPACITY_STEP,
-    latency_factor: float = LATENCY_FACTOR,
+    before: VCpuGraph, after: VCpuGraph, thresholds: Thresholds = _DEFAULT
 ) -> list[Difference]:
     """What differs from `before` to `after`, structure first.
 
@@ -104,7 +106,7 @@ def differences(
             continue
         was = FULL_CAPACITY if was is None else was
         now = FULL_CAPACITY if now is None else now
-        if abs(now - was) >= capacity_step:
+        if abs(now - was) >= thresholds.capacity_step:
             found.append(CapacityChange(vcpu, was, now))
     latencies = {pair: measure.latency_ns for pair, measure in before.pairs()}
     for (a, b), measure in after.pairs():
@@ -112,12 +114,12 @@ def differences(
         if was_ns is None or now_ns is None:
             continue
         low, high = sorted((was_ns, now_ns))
-        if high > low and high >= latency_factor * low:
+        if high > low and high >= thresholds.latency_factor * low:
             found.append(LatencyChange(a, b, was_ns, now_ns))
     return found
 
 
-def claim_differences(graph: VCpuGraph, *, capacity_step: int = CAPACITY_STEP) -> list[Difference]:
+def claim_differences(graph: VCpuGraph, thresholds: Thresholds = _DEFAULT) -> list[Difference]:
     """What differs from what the guest was told, as the graph itself has it, to what was measured.
 
     The same as `differences` from a claimed graph. Only vCPUs of which the graph has claims are
@@ -128,7 +130,10 @@ def claim_differences(graph: VCpuGraph, *, capacity_step: int = CAPACITY_STEP) -
         claimed, {vcpu: own for vcpu, own in graph.domains.items() if vcpu in claimed}
     )
     for vcpu, measure in graph.measures.items():
-        if measure.capacity is not None and FULL_CAPACITY - measure.capacity >= capacity_step:
+        if (
+            measure.capacity is not None
+            and FULL_CAPACITY - measure.capacity >= thresholds.capacity_step
+        ):
             found.append(CapacityChange(vcpu, FULL_CAPACITY, measure.capacity))
     return found
 

@@ -35,9 +35,7 @@ def draw(what: Picture, graph: VCpuGraph, availability: Sequence[Availability] =
     try:
         import matplotlib  # noqa: F401, PLC0415
     except ImportError:
-        raise UserError(
-            "pictures need matplotlib", "pip install 'scx_vsched[plot]'"
-        ) from None
+        raise UserError("pictures need matplotlib", "pip install 'scx_vsched[plot]'") from None
     match what:
         case Picture.MATRIX:
             from scx_vsched.topology.plot.matrix import draw_matrix  # noqa: PLC0415

@@ -64,7 +64,7 @@ def draw_activity(graph: VCpuGraph, availability: Sequence[Availability]) -> Fig
             by_vcpu.setdefault(watch.vcpu, []).append(watch)
     if not by_vcpu:
         raise UserError(
-            "there is no activity to draw: the document has no part \"availability\"",
+            'there is no activity to draw: the document has no part "availability"',
             "scx_vsched probe --json writes one",
         )
     order = [vcpu for vcpu in graph.order() if vcpu in by_vcpu]
@@ -75,7 +75,9 @@ def draw_activity(graph: VCpuGraph, availability: Sequence[Availability]) -> Fig
     start = min(watch.start_ns for watches in by_vcpu.values() for watch in watches)
     length = max(w.end_ns for watches in by_vcpu.values() for w in watches) - start
     scale, unit = next(((s, u) for s, u in _UNITS if length >= 2 * s), _UNITS[-1])
-    _strips(axes, order, by_vcpu, vcpu_colors(graph), start, scale)
+    watches = [by_vcpu[vcpu] for vcpu in order]
+    colors = vcpu_colors(graph)
+    _strips(axes, watches, [colors.get(vcpu, RUNS) for vcpu in order], start, scale)
     axes.set_xlim(0, length / scale)
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.set_xlabel(f"time, {unit}", fontsize=SMALL + 1, color=MUTED)
@@ -91,30 +93,32 @@ def draw_activity(graph: VCpuGraph, availability: Sequence[Availability]) -> Fig
 
 def _strips(
     axes: Axes,
-    order: Sequence[int],
-    by_vcpu: Mapping[int, Sequence[Availability]],
-    colors: Mapping[int, str],
+    watches: Sequence[Sequence[Availability]],
+    colors: Sequence[str],
     start_ns: int,
     scale: float,
 ) -> None:
-    half = 0.41 if len(order) <= 128 else 0.5
-    seen: list[list[tuple[float, float]]] = []
-    ran: dict[str, list[list[tuple[float, float]]]] = {}
+    """A row for each item of `watches`, in the color beside it; `scale` is ns per unit of x."""
+    half = 0.41 if len(watches) <= 128 else 0.5
+    boxes: dict[str, list[list[tuple[float, float]]]] = {AWAY: []}
 
-    def box(i: int, begin: int, end: int) -> list[tuple[float, float]]:
+    def add(color: str, row: int, begin: int, end: int) -> None:
         left, right = (begin - start_ns) / scale, (end - start_ns) / scale
-        return [(left, i - half), (right, i - half), (right, i + half), (left, i + half)]
+        low, high = row - half, row + half
+        corners = [(left, low), (right, low), (right, high), (left, high)]
+        boxes.setdefault(color, []).append(corners)
 
-    for i, vcpu in enumerate(order):
-        for watch in by_vcpu[vcpu]:
-            seen.append(box(i, watch.start_ns, watch.end_ns))
-            boxes = [box(i, *times) for times in running(watch)]
-            ran.setdefault(colors.get(vcpu, RUNS), []).extend(boxes)
-    for color, boxes in ((AWAY, seen), *sorted(ran.items())):
+    for row, (seen, color) in enumerate(zip(watches, colors, strict=True)):
+        for watch in seen:
+            add(AWAY, row, watch.start_ns, watch.end_ns)
+            for begin, end in running(watch):
+                add(color, row, begin, end)
+    many = sum(map(len, boxes.values())) > _RASTER
+    for color, corners in boxes.items():
         axes.add_collection(
             PolyCollection(
-                boxes, facecolors=color, edgecolors="none", antialiaseds=False,
-                rasterized=sum(map(len, ran.values())) > _RASTER, zorder=1 if color == AWAY else 2,
+                corners, facecolors=color, edgecolors="none", antialiaseds=False, rasterized=many,
+                zorder=1 if color == AWAY else 2,
             )
         )  # fmt: skip
 
@@ -128,7 +132,7 @@ def _labels(axes: Axes, graph: VCpuGraph, order: Sequence[int], row: float) -> N
     for i, label in zip(wanted, axes.get_yticklabels(), strict=True):
         if color := colors.get(order[i]):
             label.set_color(color)
-            label.set_weight("bold")
+            label.set_fontweight("bold")
 
 
 def _shares(

@@ -211,7 +211,7 @@ def _labels(axes: Axes, graph: VCpuGraph, order: tuple[int, ...], side: float) -
         for i, label in zip(wanted, axis.get_ticklabels(), strict=True):
             if color := colors.get(order[i]):
                 label.set_color(color)
-                label.set_weight("bold")
+                label.set_fontweight("bold")
     axes.tick_params(axis="x", rotation=90 if count > 20 else 0)
     axes.set_ylabel("vCPU", fontsize=SMALL + 1, color=MUTED)
 

@@ -40,16 +40,16 @@ __all__ = ["draw_tree"]
 
 _PER_ROW = 64  # vCPUs side by side
 _ROW_IN = 0.27  # height of a level's boxes
-_LEFT_IN, _RIGHT_IN = 1.35, 0.2
+_LEFT_IN, _RIGHT_IN = 1.2, 0.2
 _WIDTH_IN = (6.0, 14.0)
 _CELL_IN = 0.42
-_HEAD_IN, _FOOT_IN, _BETWEEN_IN = 0.75, 0.55, 0.42
+_HEAD_IN, _FOOT_IN, _BETWEEN_IN = 0.98, 0.2, 0.42
 _NAMES = {
     Level.STACK: "thread",
     Level.CORE: "core",
     Level.LLC: "LLC",
     Level.SOCKET: "socket",
-    Level.NODE: "NUMA node",
+    Level.NODE: "node",
 }
 _SHADES = {
     Level.NODE: "#d3dbe6",
@@ -71,6 +71,7 @@ class _Forest:
 
     @property
     def height_in(self) -> float:
+        """All its lines and the space below each."""
         return len(self.chunks) * (_ROW_IN * (len(self.rows) + 1) + _BETWEEN_IN)
 
 
@@ -89,15 +90,15 @@ def draw_tree(graph: VCpuGraph) -> Figure:
     figure = sheet(_LEFT_IN + width + _RIGHT_IN, height)
     top = height - _HEAD_IN
     for forest in forests:
+        figure.text(
+            0.15 / (_LEFT_IN + width + _RIGHT_IN), (top + 0.06) / height, forest.caption,
+            fontsize=SMALL + 1.5, weight="bold", color=INK,
+        )  # fmt: skip
         for chunk in forest.chunks:
             high = _ROW_IN * (len(forest.rows) + 1)
             share = len(chunk) / columns
             axes = place(figure, _LEFT_IN, top - high, width * share, high)
             _boxes(axes, graph, forest, chunk, width / columns)
-            figure.text(
-                0.15 / (_LEFT_IN + width + _RIGHT_IN), (top + 0.06) / height, forest.caption,
-                fontsize=SMALL + 1.5, weight="bold", color=INK,
-            )  # fmt: skip
             top -= high + _BETWEEN_IN
     title(figure, "Domains of vCPUs", headline(graph))
     _legend(figure, graph)
@@ -146,43 +147,48 @@ def _boxes(
             index = forest.domains[chunk[start]].at(level)
             together = end - start > 1
             stacked = level == Level.STACK and together
-            text = f"{index}"
-            if stacked and column_in * (end - start) > 0.75:
-                text = f"{index}: stacked"
-            _box(axes, start, row, end - start, text, STACKED if stacked else _SHADES[level],
-                 column_in, light=stacked)  # fmt: skip
+            fill = STACKED if stacked else _SHADES[level]
+            box = _Box(start, row, end - start, "stacked" if stacked else str(index))
+            _paint(axes, box, fill, column_in, light=stacked)
     slow = stragglers(graph.measures) if forest.caption == "measured" else frozenset()
     for column, vcpu in enumerate(chunk):
         capacity = graph.measures[vcpu].capacity if forest.caption == "measured" else None
         if vcpu in slow:
-            fill: Any = STRAGGLER
+            color: Any = STRAGGLER
         elif capacity is None:
-            fill = UNKNOWN
+            color = UNKNOWN
         else:
-            fill = _capacity_color(capacity)
+            color = _capacity_color(capacity)
         dark = capacity is not None and capacity > 0.55 * FULL_CAPACITY and vcpu not in slow
-        _box(axes, column, rows, 1, str(vcpu), fill, column_in, light=dark)
+        _paint(axes, _Box(column, rows, 1, str(vcpu)), color, column_in, light=dark)
 
 
 def _capacity_color(capacity: int) -> Any:
     return colormaps["Blues"](0.12 + 0.73 * capacity / FULL_CAPACITY)
 
 
-def _box(
-    axes: Axes, x: float, y: float, width: float, text: str, fill: Any, column_in: float,
-    *, light: bool,
-) -> None:  # fmt: skip
-    gap_x = min(0.03 / column_in, 0.12)
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """A box of `width` columns and one row."""
+
+    x: int
+    y: int
+    width: int
+    text: str
+
+
+def _paint(axes: Axes, box: _Box, fill: Any, column_in: float, *, light: bool) -> None:
+    gap = min(0.03 / column_in, 0.12)
     axes.add_patch(
         Rectangle(
-            (x + gap_x / 2, y + 0.04), width - gap_x, 0.92, facecolor=fill, edgecolor=AWAY,
+            (box.x + gap / 2, box.y + 0.04), box.width - gap, 0.92, facecolor=fill, edgecolor=AWAY,
             linewidth=0.5,
         )
     )  # fmt: skip
-    size = min(SMALL, 72 * column_in * width / (0.75 * max(2, len(text))))
+    size = min(SMALL, 72 * column_in * box.width / (0.75 * max(2, len(box.text))))
     if size >= 3.5:
         axes.text(
-            x + width / 2, y + 0.52, text, ha="center", va="center", fontsize=size,
+            box.x + box.width / 2, box.y + 0.52, box.text, ha="center", va="center", fontsize=size,
             color="white" if light else INK,
         )  # fmt: skip
 
