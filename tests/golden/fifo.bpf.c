@@ -1598,74 +1598,81 @@ static __always_inline s32 create_mask(struct bpf_cpumask **slot)
 	return 0;
 }
 
-static __always_inline s32 init_llc(u32 index)
+/*
+ * Callbacks of bpf_loop(), so that the verifier checks them once however large the guest is. They
+ * end the loop by returning 1, with the reason in @err.
+ */
+static long init_llc(u32 index, s32 *err)
 {
 	struct llc_state *llc = bpf_map_lookup_elem(&llc_states, &index);
-	s32 err;
 
-	if (!llc)
-		return -7; /* E2BIG */
-	err = scx_bpf_create_dsq(LLC_DSQ(index), -1);
-	if (err)
-		return err;
-	return create_mask(&llc->mask);
+	*err = llc ? scx_bpf_create_dsq(LLC_DSQ(index), -1) : -7; /* E2BIG */
+	if (llc && !*err)
+		*err = create_mask(&llc->mask);
+	return *err != 0;
 }
 
-static __always_inline s32 init_node(u32 index)
+static long init_node(u32 index, s32 *err)
 {
 	struct node_state *node = bpf_map_lookup_elem(&node_states, &index);
 
-	return node ? create_mask(&node->mask) : -7; /* E2BIG */
+	*err = node ? create_mask(&node->mask) : -7; /* E2BIG */
+	return *err != 0;
 }
 
-static __always_inline s32 init_vcpu(u32 vcpu, bool online)
+static __always_inline s32 init_place(const struct place *place)
 {
+	struct node_state *node = bpf_map_lookup_elem(&node_states, &place->vcpu->node);
+	const struct cpumask *online;
 	struct bpf_cpumask *mask;
 	struct scratch *scratch;
-	struct node_state *node;
-	struct place place;
 	u32 zero = 0;
 	s32 err;
 
-	scratch = bpf_map_lookup_percpu_elem(&scratches, &zero, vcpu);
-	if (!scratch || !place_of(vcpu, &place))
+	scratch = bpf_map_lookup_percpu_elem(&scratches, &zero, place->id);
+	if (!scratch || !node)
 		return -7; /* E2BIG */
 	err = create_mask(&scratch->mask);
 	if (err)
 		return err;
-	err = scx_bpf_create_dsq(VCPU_DSQ(vcpu), -1);
+	err = scx_bpf_create_dsq(VCPU_DSQ(place->id), -1);
 	if (err)
 		return err;
-	if (online) {
+	online = scx_bpf_get_online_cpumask();
+	if (bpf_cpumask_test_cpu(place->id, online)) {
 		online_vcpus++;
-		place.llc->vcpus++;
+		place->llc->vcpus++;
 	}
-	node = bpf_map_lookup_elem(&node_states, &place.vcpu->node);
+	scx_bpf_put_cpumask(online);
 	bpf_rcu_read_lock();
-	mask = place.llc->mask;
+	mask = place->llc->mask;
 	if (mask)
-		bpf_cpumask_set_cpu(vcpu, mask);
-	mask = node ? node->mask : NULL;
+		bpf_cpumask_set_cpu(place->id, mask);
+	mask = node->mask;
 	if (mask)
-		bpf_cpumask_set_cpu(vcpu, mask);
+		bpf_cpumask_set_cpu(place->id, mask);
 	bpf_rcu_read_unlock();
 	return 0;
+}
+
+static long init_vcpu(u32 vcpu, s32 *err)
+{
+	struct place place;
+
+	*err = place_of(vcpu, &place) ? init_place(&place) : -7; /* E2BIG */
+	return *err != 0;
 }
 
 SEC("struct_ops.s/init")
 s32 vsched_init(u64 *ctx)
 {
-	const struct cpumask *online;
 	s32 err = 0;
 
-	for (u32 i = 0; i < MAX_LLCS && i < nr_llcs && !err; i++)
-		err = init_llc(i);
-	for (u32 i = 0; i < MAX_NODES && i < nr_nodes && !err; i++)
-		err = init_node(i);
-	online = scx_bpf_get_online_cpumask();
-	for (u32 i = 0; i < MAX_VCPUS && i < nr_vcpu_ids && !err; i++)
-		err = init_vcpu(i, bpf_cpumask_test_cpu(i, online));
-	scx_bpf_put_cpumask(online);
+	bpf_loop(nr_llcs, init_llc, &err, 0);
+	if (!err)
+		bpf_loop(nr_nodes, init_node, &err, 0);
+	if (!err)
+		bpf_loop(nr_vcpu_ids, init_vcpu, &err, 0);
 	return err;
 }
 
