@@ -100,8 +100,9 @@ class SyntheticMachine:
         return {vcpu: self._steal_ns[vcpu] for vcpu in self.vcpus()}
 
     def busy_ns(self) -> dict[int, int]:
-        """Time wanted by load or probes, stolen time included: what is not idle."""
-        return {vcpu: self._busy_ns[vcpu] for vcpu in self.vcpus()}
+        """Time wanted by load or probes. A kernel that counts steal takes it off."""
+        stolen = self._steal_ns if self.spec.steal is Steal.TRUE else {}
+        return {vcpu: self._busy_ns[vcpu] - stolen.get(vcpu, 0) for vcpu in self.vcpus()}
 
     def watch(
         self, vcpus: Collection[int], duration_ns: int, demand: Demand
@@ -185,10 +186,11 @@ class SyntheticMachine:
             vcpu=vcpu,
             start_ns=window[0],
             end_ns=window[1],
-            gaps=tuple(Gap(start, end - start) for start, end in subtract(window, runs)),
+            gaps=tuple(Gap(start, end - start) for start, end in subtract(window, running[vcpu])),
             resolution_ns=0,
             loops=int(loops * max(noise, 0.1)),
             cpu_ns=ran,
+            lost_ns=total(running[vcpu]) - ran,
         )
 
     def _speed(
