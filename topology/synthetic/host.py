@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["Host", "Stage"]
 
 
+# Hardware threads do not change over at the same time.
+_SHIFT_NS = 779_351
+
+
 class Stage:
     """The machine as it is between two changes."""
 
@@ -111,29 +115,30 @@ class Host:
             threads: dict[int, list[int]] = {}
             for vcpu in sorted(wanted):
                 threads.setdefault(stage.hierarchy.places[vcpu].thread, []).append(vcpu)
-            for members in threads.values():
+            for thread, members in threads.items():
                 free = {
                     vcpu: intersect(stage.runs(vcpu, start, end), wanted[vcpu]) for vcpu in members
                 }
-                shared = free if len(members) == 1 else self._alternate(free, start, end)
+                shared = free if len(members) == 1 else self._alternate(free, (start, end), thread)
                 for vcpu, times in shared.items():
                     running[vcpu].extend(times)
         return {vcpu: join(times) for vcpu, times in running.items()}
 
     def _alternate(
-        self, free: dict[int, list[Interval]], start_ns: int, end_ns: int
+        self, free: dict[int, list[Interval]], window: Interval, thread: int
     ) -> dict[int, list[Interval]]:
-        """Slices in turn; who cannot use its slice leaves it to the next."""
+        """Slices in turn, each thread at its own times; who cannot use its slice leaves it."""
         members = list(free)
-        slices = range(start_ns // self._slice_ns + 1, end_ns // self._slice_ns + 1)
-        edges = {start_ns, end_ns, *(k * self._slice_ns for k in slices)}
+        shift = thread * _SHIFT_NS
+        first, last = ((at - shift) // self._slice_ns for at in window)
+        edges = {*window, *(k * self._slice_ns + shift for k in range(first + 1, last + 1))}
         edges.update(at for times in free.values() for run in times for at in run)
         cuts = sorted(edges)
         shared: dict[int, list[Interval]] = {vcpu: [] for vcpu in members}
         at = dict.fromkeys(members, 0)
         for start, end in pairwise(cuts):
-            first = start // self._slice_ns % len(members)
-            for vcpu in members[first:] + members[:first]:
+            turn = (start - shift) // self._slice_ns % len(members)
+            for vcpu in members[turn:] + members[:turn]:
                 times = free[vcpu]
                 while at[vcpu] < len(times) and times[at[vcpu]][1] <= start:
                     at[vcpu] += 1
