@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -130,6 +131,8 @@ def missing_packages(codename: str) -> list[str]:
         wanted += [f"{name}{suite}" for name in QEMU]
     if numbers(have.get(LIBBPF, "0")) < MIN_LIBBPF:
         wanted.append(f"{LIBBPF}{suite}")
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        wanted.append(f"libpython3.{sys.version_info.minor}-dev")
     return wanted
 
 
@@ -163,7 +166,7 @@ def install_packages(steps: Steps) -> None:
 
 
 def install_environment(steps: Steps) -> None:
-    """Make `.venv` with the project in it, unless it is there as pyproject.toml and the C extension want it."""
+    """Make `.venv` with the project and its C extension in it, unless both are up to date."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     inputs = [ROOT / "pyproject.toml", *sorted((ROOT / "topology/native").iterdir())]
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()
