@@ -1024,7 +1024,8 @@ static __always_inline s32 claim_idle_in(const struct task_struct *p, struct bpf
 	struct scratch *scratch;
 	u32 zero = 0;
 
-	if (p->nr_cpus_allowed >= online_vcpus)
+	/* all that are possible: a mask of as many as are online may count one that is offline */
+	if (p->nr_cpus_allowed >= nr_vcpu_ids)
 		return scx_bpf_pick_idle_cpu((const struct cpumask *)domain, flags);
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	both = scratch ? scratch->mask : NULL;
