@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from scx_vsched.topology.records import Availability
 
-__all__ = ["NOISE_NS", "Observation", "ShareSample", "missed_gaps", "observe", "share_of"]
+__all__ = ["NOISE_NS", "Observation", "ShareSample", "mean_gap_ns", "observe", "share_of", "sleeper_noise_ns"]
 
 # Shorter absences are the guest's own interrupts and the probe's own jitter.
 NOISE_NS = 300_000
@@ -52,7 +52,7 @@ class ShareSample:
 class Observation:
     """A watch with its gaps made comparable: noise dropped, starts corrected, no open end.
 
-    `seen_late_ns` holds what a sleeping probe saw of each gap, for `missed_gaps`.
+    `seen_late_ns` holds what a sleeping probe saw of each gap, for `mean_gap_ns`.
     """
 
     vcpu: int
@@ -72,6 +72,20 @@ class Observation:
     def away_ns(self) -> int:
         """The time in which the vCPU was away, whole gaps and the open one."""
         return sum(gap.length_ns for gap in self.gaps) + self.open_gap_ns
+
+    @property
+    def whole(self) -> tuple[Gap, ...]:
+        """The gaps that begin and end within the window."""
+        return self.gaps[1:] if self._begins_away else self.gaps
+
+    @property
+    def cut_gaps(self) -> int:
+        """How many gaps the window cuts off, at its start and at its end."""
+        return self._begins_away + (self.open_gap_ns > 0)
+
+    @property
+    def _begins_away(self) -> bool:
+        return bool(self.gaps) and self.gaps[0].start_ns <= self.start_ns
 
     @property
     def span_ns(self) -> int:
@@ -101,8 +115,9 @@ def _joined(gaps: Iterable[Gap]) -> list[Gap]:
     return joined
 
 
-def observe(seen: Availability, noise_ns: int = NOISE_NS) -> Observation:
-    """Clean up one watch. Gaps shorter than `noise_ns` count as time in which the vCPU ran."""
+def observe(seen: Availability) -> Observation:
+    """Clean up one watch. What is shorter than noise counts as time in which the vCPU ran."""
+    noise_ns = sleeper_noise_ns(seen.resolution_ns) if seen.resolution_ns else NOISE_NS
     late = [
         gap
         for gap in _joined(sorted(seen.gaps, key=lambda gap: gap.start_ns))
@@ -127,7 +142,9 @@ def observe(seen: Availability, noise_ns: int = NOISE_NS) -> Observation:
         tuple(gaps),
         open_ns,
         seen.resolution_ns,
-        tuple(gap.length_ns for gap in late) if seen.resolution_ns else (),
+        tuple(gap.length_ns for gap in late if gap.start_ns > seen.start_ns + seen.resolution_ns)
+        if seen.resolution_ns
+        else (),
     )
 
 
@@ -171,16 +188,47 @@ def _error(look: Sequence[Observation], away: float, span: int) -> float:
     return max(math.hypot(scatter, start_error), _LEAST_ERROR)
 
 
-def missed_gaps(seen_late_ns: Sequence[int], resolution_ns: int, noise_ns: int = NOISE_NS) -> float:
-    """About how many gaps shorter than its sleep a sleeping probe did not see.
+def mean_gap_ns(look: Iterable[Observation]) -> float | None:
+    """The mean length of whole gaps over any watches of one vCPU; None without gaps.
 
-    A gap of length L is seen with the probability L/r, and then with a lateness spread evenly
-    below L. With s gaps spread over 0…r and l over r…2r, the halves of 0…r hold 3s/8 + l/8 and
-    s/8 + 3l/8 latenesses: the first thrice less the second is s, and half of s goes unseen.
+    What a sleeper saw needs care, since it does not see all. Were all gaps of one length, the
+    latenesses would be spread evenly over the last sleep of it, and the mean is half a sleep more.
+    Were they exponential, so would be the latenesses above the least that counts, with the same
+    mean, whatever was missed. How far lengths scatter says where between the two this is.
     """
-    half = resolution_ns / 2
-    if not resolution_ns or noise_ns >= half:
-        return 0.0
-    low = sum(late < half for late in seen_late_ns) * half / (half - noise_ns)
-    high = sum(half <= late < resolution_ns for late in seen_late_ns)
-    return max(0.0, 3 * low - high) / 2
+    look = tuple(look)
+    direct = [gap.length_ns for seen in look for gap in seen.whole if not seen.resolution_ns]
+    sleepers = [seen for seen in look if seen.seen_late_ns]
+    late = [late for seen in sleepers for late in seen.seen_late_ns]
+    if not late:
+        return sum(direct) / len(direct) * _cut_off(look) if direct else None
+    resolution = max(seen.resolution_ns for seen in sleepers)
+    mean_late = sum(late) / len(late)
+    above = max(mean_late - sleeper_noise_ns(resolution), 1.0)
+    variance = sum((one - mean_late) ** 2 for one in late) / len(late) - resolution**2 / 12
+    irregular = min(max(variance / above**2, 0.0), 1.0)
+    mean = (1 - irregular) * (mean_late + resolution / 2) + irregular * above
+    mean = (mean * len(late) + sum(direct)) / (len(late) + len(direct))
+    return mean * _cut_off(look)
+
+
+def _cut_off(look: Sequence[Observation]) -> float:
+    """By how much gaps are longer than those seen whole: windows cut long ones off rather.
+
+    All time away over the number of gaps that begin or end within a window, on the average of
+    both, has no such bias. It is noisier, so it counts only as far as lengths differ at all.
+    """
+    whole = [gap.length_ns for seen in look for gap in seen.whole]
+    if not whole:
+        return 1.0
+    mean = sum(whole) / len(whole)
+    variance = sum((length - mean) ** 2 for length in whole) / len(whole)
+    differ = min(2 * math.sqrt(variance) / mean, 1.0)
+    edges = sum(2 * len(seen.whole) + seen.cut_gaps for seen in look)
+    factor = sum(seen.away_ns for seen in look) / (edges / 2) / mean
+    return 1.0 + differ * (factor - 1.0)
+
+
+def sleeper_noise_ns(resolution_ns: int) -> int:
+    """The least lateness that counts: waking up takes an idle or emulated vCPU some time too."""
+    return max(NOISE_NS, resolution_ns // 2)

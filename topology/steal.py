@@ -32,7 +32,7 @@ _LEAST_SPAN_NS = 400_000_000
 
 # Evidence halves in a minute, so that a guest which moved to another host is judged anew.
 _EVIDENCE_HALF_LIFE_NS = 60_000_000_000
-_ENOUGH_GAPS_NS = 100_000_000
+_ENOUGH_NS = 100_000_000
 _AGREES = (0.6, 1.6)
 _SILENT = 0.1
 
@@ -55,7 +55,8 @@ class Clocks:
         elapsed = self.at_ns - since.at_ns
         if elapsed <= 0 or vcpu not in self.busy_ns or vcpu not in since.busy_ns:
             return None
-        wanted = self.busy_ns[vcpu] - since.busy_ns[vcpu]  # stolen time is not idle
+        # A kernel that counts steal takes it off the time it counts as busy (account_steal_time()).
+        wanted = self.busy_ns[vcpu] - since.busy_ns[vcpu] + (self.stolen_ns(since, vcpu) or 0)
         return min(max(wanted / elapsed, 0.0), 1.0)
 
     def stolen_ns(self, since: Clocks, vcpu: int) -> int | None:
@@ -133,12 +134,15 @@ class StealSource:
             return SourceEvidence(
                 Evidence.GAPS, "the kernel counts no steal on this machine", gaps, None
             )
-        if gaps < _ENOUGH_GAPS_NS:
+        if max(gaps, stolen) < _ENOUGH_NS:
             return SourceEvidence(
                 Evidence.GAPS, "too little was taken away to compare steal with", gaps, stolen
             )
+        if stolen > gaps * _AGREES[1]:
+            reason = "steal moves; most of what is taken away is too short to show as gaps"
+            return SourceEvidence(Evidence.STEAL, reason, gaps, stolen)
         ratio = stolen / gaps
-        if _AGREES[0] <= ratio <= _AGREES[1]:
+        if ratio >= _AGREES[0]:
             return SourceEvidence(Evidence.STEAL, "steal moves in step with gaps", gaps, stolen)
         if ratio < _SILENT:
             reason = "steal does not move while gaps appear"
