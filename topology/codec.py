@@ -121,6 +121,7 @@ def decode_availability(data: Iterable[Plain], vcpus: Iterable[int]) -> list[Ava
                 resolution_ns=item.get("resolution_ns", 0),
                 loops=item.get("loops", 0),
                 cpu_ns=item.get("cpu_ns", 0),
+                lost_ns=item.get("lost_ns", 0),
             )
         )
     return found
