@@ -60,7 +60,8 @@ class ProbeSnapshot:
     """All that is known at `at_ns` (CLOCK_MONOTONIC).
 
     `topology` is None until one was probed. `overhead` is the CPU time of all probing since the
-    first measurement, over the wall time and the number of vCPUs. `degradations` are sentences
+    first measurement, over the wall time and the number of vCPUs; None in the first second after
+    that. `degradations` are sentences
     about what could not be measured, or less well. `topology_changes` counts topologies that
     differed from the one before.
     """
@@ -72,7 +73,7 @@ class ProbeSnapshot:
     evidence: SourceEvidence
     topology: MeasuredTopology | None
     topology_changes: int
-    overhead: float
+    overhead: float | None
     degradations: tuple[str, ...]
 
 
@@ -123,7 +124,7 @@ class Prober:
                 break
         if self._probe:
             progress("topology", 0.0)
-            self._probe_topology()
+            self._probe_topology(self._probe)
             progress("topology", 1.0)
         self._began = (self._machine.now_ns(), self._cpu_ns())
 
@@ -131,7 +132,7 @@ class Prober:
         """Does what is due next, or sleeps until that or `until_ns`, whichever comes first."""
         now = self._machine.now_ns()
         if self._probe and self._verify_due_ns <= now:
-            self._check_topology()
+            self._check_topology(self._probe)
         elif self._vcap.due_ns() <= now:
             self._look(None)
         else:
@@ -165,9 +166,8 @@ class Prober:
             for vcpu in self._machine.vcpus()
         )
 
-    def _probe_topology(self) -> None:
-        assert self._probe
-        found = self._probe.probe(self._machine)
+    def _probe_topology(self, topology: TopologyProbe) -> None:
+        found = topology.probe(self._machine)
         before = self._topology
         if before and before.domains != found.domains:
             self._topology_changes += 1
@@ -175,20 +175,19 @@ class Prober:
         self._verify_period_ns = _VERIFY_FIRST_NS
         self._verified()
 
-    def _check_topology(self) -> None:
+    def _check_topology(self, topology: TopologyProbe) -> None:
         """Verifies, and probes in full where something does not hold any more."""
-        assert self._probe
         if self._topology is None:
-            self._probe_topology()
-        elif self._probe.verify is None:
+            self._probe_topology(topology)
+        elif topology.verify is None:
             self._verify_due_ns = self._machine.now_ns() + _VERIFY_MOST_NS
-        elif self._probe.verify(self._machine, self._topology):
+        elif topology.verify(self._machine, self._topology):
             self._verify_period_ns = min(
                 round(self._verify_period_ns * _VERIFY_GROWS), _VERIFY_MOST_NS
             )
             self._verified()
         else:
-            self._probe_topology()
+            self._probe_topology(topology)
 
     def _verified(self) -> None:
         self._verify_due_ns = self._machine.now_ns() + self._verify_period_ns
@@ -196,9 +195,12 @@ class Prober:
 
     # -- concluding ------------------------------------------------------------------------------
 
-    def watches(self) -> tuple[Availability, ...]:
-        """The recent watches of all vCPUs, for pictures; gaps are corrected for the sleeper's."""
-        return tuple(self._watches)
+    def watches(self, since_ns: int = 0) -> tuple[Availability, ...]:
+        """The latest watches of all vCPUs, for pictures, with starts of gaps corrected.
+
+        Only those that ended after `since_ns`.
+        """
+        return tuple(watch for watch in self._watches if watch.end_ns > since_ns)
 
     def snapshot(self) -> ProbeSnapshot:
         """What is known now."""
@@ -231,10 +233,12 @@ class Prober:
             degradations=self._degradations(unavailable, measures),
         )
 
-    def _overhead(self, now_ns: int) -> float:
+    def _overhead(self, now_ns: int) -> float | None:
         began_ns, cpu_ns = self._began
+        if now_ns - began_ns < _SECOND_NS:
+            return None
         vcpus = max(len(self._machine.vcpus()), 1)
-        return (self._cpu_ns() - cpu_ns) / max(now_ns - began_ns, 1) / vcpus
+        return (self._cpu_ns() - cpu_ns) / (now_ns - began_ns) / vcpus
 
     def _degradations(
         self, unavailable: Mapping[int, str], measures: Mapping[int, VCpuMeasure]

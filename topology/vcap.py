@@ -1,6 +1,6 @@
 """vcap: the capacity of each vCPU, 0 to 1024 (vSched §3.1, facts §1).
 
-capacity = share of time really available × speed of the core. 1024 is the fastest core of this
+capacity = share of time really available, times speed of the core. 1024 is the fastest core of this
 guest running all the time. The share comes from steal or from gaps in the clock, whichever the
 evidence supports (steal.py); both are always taken, so that they can be compared.
 """
@@ -154,7 +154,7 @@ class Vcap:
     def estimates(self) -> dict[int, CapacityEstimate]:
         """What is known of each vCPU that was seen at least once."""
         return {
-            vcpu: self._estimate(vcpu, state)
+            vcpu: self._estimate(vcpu, state, state.capacity)
             for vcpu, state in sorted(self._vcpus.items())
             if state.capacity is not None
         }
@@ -315,14 +315,13 @@ class Vcap:
             state.changes += 1
         state.capacity = capacity
 
-    def _estimate(self, vcpu: int, state: _VCpu) -> CapacityEstimate:
+    def _estimate(self, vcpu: int, state: _VCpu, capacity: int) -> CapacityEstimate:
         used = self._used(state, self._machine.now_ns())
         tracker = state.trackers[used]
         gaps, steal = state.trackers[Evidence.GAPS], state.trackers[Evidence.STEAL]
         speed = self._speed.speed(vcpu)
-        assert state.capacity is not None
         return CapacityEstimate(
-            capacity=state.capacity,
+            capacity=capacity,
             share=tracker.mean,
             error=tracker.error,
             speed=speed,
