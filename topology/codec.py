@@ -147,6 +147,7 @@ def _encode_snapshot(snapshot: Snapshot) -> Plain:
         "probes": snapshot.probes,
         "class_latency_ns": classes,
         "settings": dict(sorted(snapshot.settings.items())),
+        "notes": list(snapshot.notes) or None,
     }
     return _known(fields)
 
@@ -158,6 +159,7 @@ def _decode_snapshot(data: Plain) -> Snapshot:
             **data,
             "origin": Origin(data["origin"]),
             "class_latency_ns": {Relation[name.upper()]: ns for name, ns in classes.items()},
+            "notes": tuple(data.get("notes", ())),
         }
     )
 

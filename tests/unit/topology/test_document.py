@@ -68,6 +68,7 @@ SNAPSHOTS = st.builds(
     probes=st.integers(0, 10**9),
     class_latency_ns=st.dictionaries(st.sampled_from(Relation), DURATIONS),
     settings=st.dictionaries(st.text(max_size=8), st.floats(-1e9, 1e9)),
+    notes=st.lists(st.text(max_size=9), max_size=3).map(tuple),
 )
 
 

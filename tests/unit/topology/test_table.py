@@ -92,3 +92,8 @@ def test_headline_and_remarks_sum_up() -> None:
         "stragglers: 8-9",
         "≠ differs from what the guest was told",
     ]
+
+
+def test_notes_of_the_prober_are_remarks() -> None:
+    snapshot = Snapshot(Origin.MEASURED, notes=("steal is not reported",))
+    assert remarks(VCpuGraph(flat(2), snapshot=snapshot)) == ["steal is not reported"]
