@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from scx_vsched.topology.records import Availability, Machine
 
-__all__ = ["Spins", "Stacks", "find_siblings", "find_stacks"]
+__all__ = ["Siblings", "Spins", "Stacks", "find_siblings", "find_stacks"]
 
 _MS = 1_000_000
 
@@ -56,6 +56,9 @@ _SLOWED = 0.12
 # may be doubted: so many of the least clear bits are tried the other way round.
 _FOLLOWS = 0.6
 _DOUBTFUL_BITS = 4
+# With this correlation nobody else is considered; of the others all pairs are, if they are few.
+_SURE = 0.85
+_ALL_PAIRS_OF = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +81,12 @@ class Spins:
             seen,
         )
 
-    def share(self, vcpu: int) -> float:
-        """The part of the time that it ran."""
-        return self.active[vcpu].bit_count() / max(1, self.cells)
+    def share(self, vcpu: int, other: int | None = None) -> float:
+        """The part of the time that it ran, or that both did."""
+        active = self.active[vcpu]
+        if other is not None:
+            active &= self.active[other]
+        return active.bit_count() / max(1, self.cells)
 
     def together(self, a: int, b: int) -> int:
         """In how many cells both ran."""
@@ -261,14 +267,24 @@ def _sets(
     return tuple(sorted(whole)), tuple(sorted([*unclear, *odd]))
 
 
-def find_siblings(
-    machine: Machine, units: Sequence[int], all_spin: Spins
-) -> dict[tuple[int, int], float]:
-    """Pairs of `units`, the lower one first, that slow each other down, with how sure that is.
+@dataclass(frozen=True, slots=True)
+class Siblings:
+    """What spinning by halves showed.
 
-    `units` are vCPUs of different hardware threads, `all_spin` a watch of all of them. The measure
-    is a correlation: 0 to 1, rarely below 0.9 for true siblings. Siblings of more than two threads
-    a core are found only in part.
+    `pairs` seem to slow each other down, with how sure that is: a correlation, 0 to 1, rarely below
+    0.9 for true siblings. `slowed` are all that something slowed down, or that ran too little to
+    say.
+    """
+
+    pairs: Mapping[tuple[int, int], float]
+    slowed: frozenset[int]
+
+
+def find_siblings(machine: Machine, units: Sequence[int], all_spin: Spins) -> Siblings:
+    """The siblings among `units`, vCPUs of different hardware threads.
+
+    `all_spin` is a watch of all of them. Siblings on cores of more than two threads are found only
+    in part.
     """
     phases = [all_spin]
     halves: list[int | None] = [None]
@@ -278,20 +294,34 @@ def find_siblings(
             phases.append(Spins.watch(machine, half, _HALF_NS))
             halves.append(bit)
     speeds = {vcpu: [spins.speed(vcpu) for spins in phases] for vcpu in units}
+    slowed = [vcpu for vcpu in units if _slowed(speeds[vcpu], halves)]
     found: dict[tuple[int, int], float] = {}
     for at, vcpu in enumerate(units):
-        for other in _spelt(at, speeds[vcpu], halves):
+        for other in _spelt(at, speeds[vcpu], halves) if vcpu in slowed else ():
             if other < len(units) and other != at:
                 pair = (min(vcpu, units[other]), max(vcpu, units[other]))
                 if pair not in found:
                     found[pair] = _follows(*pair, speeds, phases)
-    return {pair: score for pair, score in found.items() if score >= _FOLLOWS}
+    sure = {vcpu for pair, score in found.items() if score >= _SURE for vcpu in pair}
+    left = [vcpu for vcpu in slowed if vcpu not in sure]
+    if len(left) <= _ALL_PAIRS_OF:
+        for pair in _pairs(left):
+            found[pair] = _follows(*pair, speeds, phases)
+    pairs = {pair: score for pair, score in found.items() if score >= _FOLLOWS}
+    return Siblings(pairs, frozenset(slowed))
+
+
+def _slowed(speeds: Sequence[float | None], halves: Sequence[int | None]) -> bool:
+    """Whether its speeds differ clearly, or are too few to say."""
+    known = [speed for speed in speeds if speed is not None]
+    bits = {bit for bit, speed in zip(halves, speeds, strict=True) if speed is not None}
+    return len(bits) < len(set(halves)) or max(known) - min(known) >= _SLOWED * max(known)
 
 
 def _spelt(at: int, speeds: Sequence[float | None], halves: Sequence[int | None]) -> Iterable[int]:
     """Which positions the speeds of the one at `at` may spell, likeliest first."""
     known = [speed for speed in speeds if speed is not None]
-    if not known or max(known) - min(known) < _SLOWED * max(known):
+    if not known:
         return []
     middle = (max(known) + min(known)) / 2
     other, clearness = at, {}

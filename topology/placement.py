@@ -165,6 +165,20 @@ class Placement:
                     break
         return found
 
+    def held_apart(self) -> dict[tuple[int, Pair], list[Pair]]:
+        """For each two domains known to be two within the next larger one, the pairs that say so.
+
+        The key is the level, at which the two are, and their names.
+        """
+        found: dict[tuple[int, Pair], list[Pair]] = {}
+        for pair, own in self._pairs.items():
+            level = own - 1
+            if level >= self.leaf:
+                one, other = (self.domain(unit, level) for unit in pair)
+                if one != other:
+                    found.setdefault((level, ordered(one, other)), []).append(pair)
+        return found
+
     def _path(self, start: int, end: int, level: int) -> tuple[Pair, ...]:
         came: dict[int, int] = {start: start}
         todo = deque([start])
