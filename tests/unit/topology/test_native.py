@@ -89,7 +89,10 @@ class TestPairs:
     @needs_two
     def test_transfers_between_two_vcpus_take_nanoseconds(self) -> None:
         pair = (VCPUS[0], VCPUS[1])
-        found = NativeMachine().pair_probes([pair], 500 * MS, 64)[pair]
+        for _ in range(10):  # others may keep either CPU for longer than a probe waits
+            found = NativeMachine().pair_probes([pair], 500 * MS, 64)[pair]
+            if len(found.latencies_ns) == 64:
+                break
         assert (found.a, found.b) == pair
         assert len(found.latencies_ns) == 64
         assert 1 < statistics.median(found.latencies_ns) < 20_000
