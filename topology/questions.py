@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
     from scx_vsched.topology.placement import Ledger, Pair, Placement
 
-__all__ = ["Guesses", "Meetings", "held_apart_once", "next_questions", "sampling_rounds"]
+__all__ = ["Guesses", "Meetings", "held_apart_by_few", "next_questions", "sampling_rounds"]
 
 # A pair without a usable latency is asked so often, and two domains are compared by so many pairs.
 _MOST_TRIES = 4
 _MOST_ASKED = 6
+# Domains of so many units are compared once more: a part of one may have grown apart from the rest.
+_LARGE = 4
 # A guess counts when it was right for so many of the pairs that it was tried on.
 _GOOD_GUESS = 0.3
 
@@ -124,7 +126,13 @@ def next_questions(
         return (unit, other) if ledger.tries(pair) < _MOST_TRIES else None
 
     pairs = []
+    # comparing two parts of one domain with the same vCPU would be wasted: parts become one first
+    settled = not any(
+        sizes[leaf] > 1 and sizes[other] > 1 for leaf in open_to for other in open_to[leaf]
+    )
     for leaf in sorted(open_to, key=rank.__getitem__, reverse=True):
+        if not settled and sizes[leaf] == 1:
+            continue
         larger = [other for other in open_to[leaf] if rank[other] < rank[leaf]]
         # a single vCPU learns more from a domain known to be one than from another single one
         if any(sizes[other] > 1 for other in larger):
@@ -139,8 +147,10 @@ def next_questions(
     return pairs
 
 
-def held_apart_once(placement: Placement, ledger: Ledger, speakers: Collection[int]) -> list[Pair]:
-    """Pairs to confirm what only one probe says: that two domains within the next are two.
+def held_apart_by_few(
+    placement: Placement, ledger: Ledger, speakers: Collection[int]
+) -> list[Pair]:
+    """Pairs to confirm what few probes say: that two domains within the next are two.
 
     Another pair of theirs, or the same again when there is no other; smallest domains first. One
     disturbed probe would else make two domains of one.
@@ -155,7 +165,8 @@ def held_apart_once(placement: Placement, ledger: Ledger, speakers: Collection[i
     found = []
     for (level, (a, b)), pairs in placement.held_apart().items():
         ones, others = members[level][a], members[level][b]
-        if sum(len(ledger.seen[pair]) for pair in pairs) == 1 and ones and others:
+        enough = 3 if min(len(ones), len(others)) >= _LARGE else 2
+        if sum(len(ledger.seen[pair]) for pair in pairs) < enough and ones and others:
             candidates = [ordered(one, other) for one in ones[:4] for other in others[:4]]
             pair = min(candidates, key=ledger.tries)
             if ledger.tries(pair) < _MOST_TRIES:

@@ -26,7 +26,12 @@ from scx_vsched.topology.conclusion import Findings, conclude
 from scx_vsched.topology.contention import Siblings, Spins, Stacks, find_siblings, find_stacks
 from scx_vsched.topology.domains import Level, members
 from scx_vsched.topology.placement import Conflict, Ledger, Pair, Placement, ordered
-from scx_vsched.topology.questions import Guesses, held_apart_once, next_questions, sampling_rounds
+from scx_vsched.topology.questions import (
+    Guesses,
+    held_apart_by_few,
+    next_questions,
+    sampling_rounds,
+)
 from scx_vsched.topology.rounds import Rounds
 
 if TYPE_CHECKING:
@@ -209,7 +214,7 @@ class _Probe:
             if not asked:
                 asked = self._lonely_siblings(placement)
                 if self._rounds.probes < affordable:
-                    asked += held_apart_once(placement, self._ledger, speakers)
+                    asked += held_apart_by_few(placement, self._ledger, speakers)
             if not self._probe([*again, *asked]):
                 self._note_open(placement)
                 return
@@ -243,16 +248,14 @@ class _Probe:
     ) -> list[Pair] | None:
         """Pairs to probe again; None when something was left out instead."""
         sizes = Counter(classified.values())
-        rare = [
-            pair
-            for pair, found in classified.items()
-            if self._ledger.tries(pair) < 2
-            and (
-                found is None
-                or sizes[found] < _FEW_PAIRS
-                or (found > 0 and self._siblings.pairs.get(pair, 0) >= _SURE)
-            )
-        ]
+
+        def odd(pair: Pair, found: int | None) -> bool:
+            tries = self._ledger.tries(pair)
+            if found != 0 and self._siblings.pairs.get(pair, 0) >= _SURE:
+                return tries < 3
+            return tries < 2 and (found is None or sizes[found] < _FEW_PAIRS)
+
+        rare = [pair for pair, found in classified.items() if odd(pair, found)]
         conflicts = placement.conflicts()
         if not conflicts:
             return rare
