@@ -35,7 +35,7 @@ NOISE_NS = 300_000
 # Two gaps with less between them are one: the probe ran just long enough to look at the clock.
 _JOIN_NS = 100_000
 # Errors (standard deviations of a share): where there are too few cycles to tell, and at least.
-_FEW_CYCLES_ERROR = 0.03
+_FEW_CYCLES_ERROR = 0.05
 _PARTIAL_ERROR = 0.10
 _LEAST_ERROR = 0.005
 
@@ -171,6 +171,11 @@ def share_of(look: Sequence[Observation]) -> ShareSample:
         error = _PARTIAL_ERROR if away_ns else _LEAST_ERROR
         return ShareSample(vcpu, at_ns, min(max(share, 0.0), 1.0), error, 0, elapsed)
     span = sum(seen.span_ns for seen in whole)
+    # Short gaps can fall between all wake-ups of one watch, and into those of the next.
+    cycle = span / sum(len(seen.gaps) - 1 for seen in whole)
+    span += sum(
+        seen.elapsed_ns for seen in look if not seen.away_ns and seen.elapsed_ns > 2 * cycle
+    )
     cycles = sum(len(seen.gaps) - 1 for seen in whole)
     away = sum(gap.length_ns for seen in whole for gap in seen.gaps[1:]) / span
     return ShareSample(

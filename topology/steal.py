@@ -27,8 +27,8 @@ STEAL_TICK_NS = 10_000_000
 _ROUNDING_ERROR_NS = STEAL_TICK_NS / math.sqrt(6)
 # A vCPU that was busy for less of the time had slack: its quota was not all it could have had.
 _SATURATED = 0.97
-# Long enough that rounding alone errs by no more than 0.01.
-_LEAST_SPAN_NS = 400_000_000
+# Long enough that rounding alone errs by little more than 0.01.
+_LEAST_SPAN_NS = 350_000_000
 
 # Evidence halves in a minute, so that a guest which moved to another host is judged anew.
 _EVIDENCE_HALF_LIFE_NS = 60_000_000_000

@@ -40,8 +40,8 @@ _CLASSIFY_NS = 100 * _MS
 _HEAVY_NS = 10 * _MS
 _HEAVY_EVERY_NS = 30_000 * _MS
 _HEAVY_AGAIN_NS = 2_000 * _MS
-# Steal counts ticks: doubt is settled by a span long enough to count some.
-_STEAL_AGAIN_NS = 450 * _MS
+# Steal counts ticks: doubt is settled by a span, with the look, that has some.
+_STEAL_AGAIN_NS = 200 * _MS
 # Steal says nothing of an idle vCPU; after this long without it the gaps count instead.
 _STEAL_FRESH_NS = 10_000 * _MS
 
