@@ -10,9 +10,9 @@ from scx_vsched.topology.measured import Effort
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scx_vsched.topology.contention import Spins
     from scx_vsched.topology.placement import Pair
     from scx_vsched.topology.records import Machine
+    from scx_vsched.topology.spins import Spins
 
 __all__ = ["SAMPLES", "Rounds"]
 

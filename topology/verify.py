@@ -18,10 +18,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.classes import LatencyClasses, describe_class
-from scx_vsched.topology.contention import Spins, find_stacks
 from scx_vsched.topology.domains import Level, members, relation
 from scx_vsched.topology.placement import Ledger, ordered
 from scx_vsched.topology.rounds import Rounds
+from scx_vsched.topology.spins import Spinner
+from scx_vsched.topology.stacks import find_stacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -133,19 +134,18 @@ class _Check:
         relations: Sequence[Relation],
         classes: LatencyClasses,
     ) -> None:
-        self._machine = machine
         self._known = known
         self._relations = relations
         self._classes = classes
         self._ledger = Ledger()
         self._rounds = Rounds(machine)
-        self._watches = 0
+        self._spinner = Spinner(machine)
         self.checked = 0
         self.skipped = 0
 
     def effort(self) -> Effort:
         """What it took."""
-        return self._rounds.effort(self._watches)
+        return self._rounds.effort(self._spinner.watches)
 
     def stacks(self, domains: dict[int, Domains]) -> str | None:
         """Whether the vCPUs of a stack ran together."""
@@ -155,8 +155,7 @@ class _Check:
         together: dict[Pair, int] = {}
         for _ in range(2):
             spinning = [vcpu for vcpus in stacks for vcpu in vcpus]
-            spins = Spins.watch(self._machine, spinning, _STACKS_NS)
-            self._watches += 1
+            spins = self._spinner.spin(spinning, _STACKS_NS)
             here = spins.active.keys()
             pairs = [(a, b) for vcpus in stacks for a, b in pairwise(vcpus)]
             self.checked += len(pairs)
@@ -224,11 +223,10 @@ class _Check:
         vcpus = sorted({vcpu for pair in silent for vcpu in pair})
         if not vcpus:
             return None
-        spins = Spins.watch(self._machine, vcpus, _STACKS_NS)
-        self._watches += 1
+        spins = self._spinner.spin(vcpus, _STACKS_NS)
         here = spins.active.keys()
         if all(a not in here or b not in here or spins.together(a, b) for a, b in silent):
             return None
-        for stack in find_stacks(self._machine, vcpus).sets:
+        for stack in find_stacks(self._spinner, vcpus).sets:
             return f"vCPUs {', '.join(map(str, stack))} are stacked now"
         return None

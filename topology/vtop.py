@@ -1,6 +1,6 @@
 """The full probe of the topology: the domains of each vCPU, with few pair probes.
 
-1. Stacks and siblings by letting many vCPUs spin together (`contention`).
+1. Stacks and siblings by letting many vCPUs spin together (`stacks`, `siblings`).
 2. Siblings verified by one pair probe each; from then on one vCPU speaks for its core.
 3. Some rounds of pairs of all kinds (neighbours in number, half the machine apart, at random),
    from which the classes of latency come; they are found anew after each round.
@@ -23,7 +23,6 @@ from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.conclusion import Findings, conclude
-from scx_vsched.topology.contention import Siblings, Spins, Stacks, find_siblings, find_stacks
 from scx_vsched.topology.domains import Level, members
 from scx_vsched.topology.placement import Conflict, Ledger, Pair, Placement, ordered
 from scx_vsched.topology.questions import (
@@ -33,6 +32,9 @@ from scx_vsched.topology.questions import (
     sampling_rounds,
 )
 from scx_vsched.topology.rounds import Rounds
+from scx_vsched.topology.siblings import Siblings, find_siblings
+from scx_vsched.topology.spins import Spinner, Spins
+from scx_vsched.topology.stacks import Stacks, find_stacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -85,7 +87,7 @@ class _Probe:
         self._ledger = Ledger()
         self._rounds = Rounds(machine)
         self._vcpus = machine.vcpus()
-        self._watches = 0
+        self._spinner = Spinner(machine)
         self._stacks: tuple[tuple[int, ...], ...] = ()
         self._units: list[int] = []
         self._siblings = Siblings({}, frozenset())
@@ -105,7 +107,7 @@ class _Probe:
     # -- stacks and siblings -----------------------------------------------------------------
 
     def _spin_all(self) -> None:
-        stacks = find_stacks(self._machine, self._vcpus)
+        stacks = find_stacks(self._spinner, self._vcpus)
         self._rounds.expect(stacks.spins)
         self._spins = stacks.spins
         self._stacks = self._verified(stacks)
@@ -113,7 +115,7 @@ class _Probe:
             self._notes.append(f"vCPUs {a} and {b} never ran together: stacked, or rarely there")
         hidden = {vcpu for stack in self._stacks for vcpu in stack[1:]}
         self._units = [vcpu for vcpu in sorted(stacks.spins.active) if vcpu not in hidden]
-        self._siblings = find_siblings(self._machine, self._units, stacks.spins)
+        self._siblings = find_siblings(self._spinner, self._units, stacks.spins)
 
     def _verified(self, stacks: Stacks) -> tuple[tuple[int, ...], ...]:
         """The stacks between whose neighbours no cache line passes."""
@@ -302,5 +304,5 @@ class _Probe:
             gone=self._rounds.gone,
             unavailable=self._machine.unavailable(),
             notes=tuple(self._notes),
-            effort=self._rounds.effort(self._watches),
+            effort=self._rounds.effort(self._spinner.watches),
         )
