@@ -35,7 +35,7 @@ NOISE_NS = 300_000
 # Two gaps with less between them are one: the probe ran just long enough to look at the clock.
 _JOIN_NS = 100_000
 # Errors (standard deviations of a share): where there are too few cycles to tell, and at least.
-_FEW_CYCLES_ERROR = 0.05
+_FEW_CYCLES_ERROR = 0.03
 _PARTIAL_ERROR = 0.10
 _LEAST_ERROR = 0.005
 

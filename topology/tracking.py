@@ -126,8 +126,8 @@ class ShareTracker:
         alpha = min(max(_ALPHA, own / (own + new)), 1.0)
         surprise = abs(sample.share - self.mean)
         self.mean += alpha * (sample.share - self.mean)
-        # A window's own scatter is blind to what differs between windows.
-        self._error += alpha * (max(sample.error, surprise) - self._error)
+        # What a sample says of its own error is a guess; how far samples stray is seen.
+        self._error += _ALPHA * (max(surprise, sample.error / 2) - self._error)
         moved = abs(self.mean - self.published)
         if self.samples <= _SETTLES:
             step = _SETTLED
