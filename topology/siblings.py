@@ -1,8 +1,8 @@
 """SMT siblings, found without N² probes.
 
-A busy sibling makes a vCPU slower, not rarer. In as many steps as the vCPU's number has bits, half
+A busy sibling makes a vCPU slower, not rarer. In as many steps as a vCPU's position has bits, half
 of the vCPUs spin and then the other half, divided by that bit; a vCPU is slow when its sibling has
-the same bit. So its speeds spell the sibling's number.
+the same bit. So its speeds spell the sibling's position.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from scx_vsched.topology.spins import Spinner, Spins
 
@@ -23,9 +23,11 @@ __all__ = ["Siblings", "find_siblings"]
 _HALF_NS = 8_000_000
 # A sibling takes at least this part of the speed (20-50 % on real cores).
 _SLOWED = 0.12
+# Each vCPU's speed is taken at least so often: a few values correlate by chance.
+_FEWEST_SPEEDS = 5
 # How well the speeds must follow the sibling's activity (correlation), and by what the division
 # may be doubted: so many of the least clear bits are tried the other way round.
-_FOLLOWS = 0.6
+_FOLLOWS = 0.7
 _DOUBTFUL_BITS = 4
 # With this correlation nobody else is considered; of the others all pairs are, if they are few.
 _SURE = 0.85
@@ -45,88 +47,112 @@ class Siblings:
     slowed: frozenset[int]
 
 
-def find_siblings(spinner: Spinner, units: Sequence[int], all_spin: Spins) -> Siblings:
+def find_siblings(spinner: Spinner, units: Sequence[int]) -> Siblings:
     """The siblings among `units`, vCPUs of different hardware threads.
 
-    `all_spin` is a watch of all of them. Siblings on cores of more than two threads are found only
-    in part.
+    Siblings on cores of more than two threads are found only in part.
     """
-    phases = [all_spin]
-    halves: list[int | None] = [None]
-    for bit in range((len(units) - 1).bit_length()):
-        for value in (0, 1):
-            half = [vcpu for at, vcpu in enumerate(units) if at >> bit & 1 == value]
-            phases.append(spinner.spin(half, _HALF_NS))
-            halves.append(bit)
-    speeds = {vcpu: [spins.speed(vcpu) for spins in phases] for vcpu in units}
-    slowed = [vcpu for vcpu in units if _slowed(speeds[vcpu], halves)]
+    runs = _Runs(units)
+    splits = _splits(len(units))
+    for _ in range(-(-_FEWEST_SPEEDS // max(1, len(splits)))):
+        for bits in splits:
+            for side in (0, 1):
+                half = [v for at, v in enumerate(units) if (at & bits).bit_count() & 1 == side]
+                runs.add(bits, spinner.spin(half, _HALF_NS))
+        if len(units) == 2:
+            # two have no halves with both
+            runs.add(0, spinner.spin(units, _HALF_NS))
+    slowed = [vcpu for vcpu in units if runs.slowed(vcpu)]
     found: dict[tuple[int, int], float] = {}
-    for at, vcpu in enumerate(units):
-        for other in _spelt(at, speeds[vcpu], halves) if vcpu in slowed else ():
-            if other < len(units) and other != at:
-                pair = (min(vcpu, units[other]), max(vcpu, units[other]))
-                if pair not in found:
-                    found[pair] = _follows(*pair, speeds, phases)
+    for vcpu in slowed:
+        for other in runs.spelt(vcpu):
+            pair = (min(vcpu, other), max(vcpu, other))
+            if pair not in found:
+                found[pair] = runs.follow(*pair)
     sure = {vcpu for pair, score in found.items() if score >= _SURE for vcpu in pair}
     left = [vcpu for vcpu in slowed if vcpu not in sure]
     if len(left) <= _ALL_PAIRS_OF:
         for pair in combinations(left, 2):
-            found[pair] = _follows(*pair, speeds, phases)
+            found[pair] = runs.follow(*pair)
     pairs = {pair: score for pair, score in found.items() if score >= _FOLLOWS}
     return Siblings(pairs, frozenset(slowed))
 
 
-def _slowed(speeds: Sequence[float | None], halves: Sequence[int | None]) -> bool:
-    """Whether its speeds differ clearly, or are too few to say."""
-    known = [speed for speed in speeds if speed is not None]
-    bits = {bit for bit, speed in zip(halves, speeds, strict=True) if speed is not None}
-    return len(bits) < len(set(halves)) or max(known) - min(known) >= _SLOWED * max(known)
+def _splits(number: int) -> list[int]:
+    """Bits of a position, an odd number of which puts it into the second half.
+
+    Each bit by itself, and two together: positions that differ in all bits are in the same half
+    there. In halves, since how many vCPUs spin also changes the clock and a crowded host's mind.
+    """
+    bits = [1 << bit for bit in range(max(0, number - 1).bit_length())]
+    return [*bits, 0b11] if len(bits) > 1 else bits
 
 
-def _spelt(at: int, speeds: Sequence[float | None], halves: Sequence[int | None]) -> Iterable[int]:
-    """Which positions the speeds of the one at `at` may spell, likeliest first."""
-    known = [speed for speed in speeds if speed is not None]
-    if not known:
-        return []
-    middle = (max(known) + min(known)) / 2
-    other, clearness = at, {}
-    for speed, bit in zip(speeds, halves, strict=True):
-        if bit is None:
-            continue
-        if speed is not None:
-            clearness[bit] = abs(speed - middle)
-            if speed > middle:
-                other ^= 1 << bit
-        else:
-            clearness.setdefault(bit, 0.0)
-    doubtful = sorted(clearness, key=clearness.__getitem__)[:_DOUBTFUL_BITS]
-    return [other, *(other ^ 1 << bit for bit in doubtful)]
+class _Runs:
+    """All spinning by halves, and what it says of the speed of each unit."""
 
+    def __init__(self, units: Sequence[int]) -> None:
+        self._units = units
+        self._at = {vcpu: at for at, vcpu in enumerate(units)}
+        self._runs: dict[int, list[tuple[int, float, Spins]]] = {vcpu: [] for vcpu in units}
 
-def _follows(
-    a: int,
-    b: int,
-    speeds: Mapping[int, Sequence[float | None]],
-    phases: Sequence[Spins],
-) -> float:
-    """How well each one's lost speed follows the other's activity, the mean of both ways."""
-    scores = []
-    for vcpu, other in ((a, b), (b, a)):
-        beside, speed = [], []
-        for seen, spins in zip(speeds[vcpu], phases, strict=True):
-            if seen is not None:
+    def add(self, bits: int, spins: Spins) -> None:
+        """One half's spinning, by a split of these bits."""
+        for vcpu in spins.active:
+            speed = spins.speed(vcpu)
+            if speed is not None:
+                self._runs[vcpu].append((bits, speed, spins))
+
+    def slowed(self, vcpu: int) -> bool:
+        """Whether its speeds differ clearly, or are too few to say."""
+        speeds = [speed for _, speed, _ in self._runs[vcpu]]
+        if len({bits for bits, _, _ in self._runs[vcpu]}) < len(_splits(len(self._units))):
+            return True
+        return max(speeds) - min(speeds) >= _SLOWED * max(speeds)
+
+    def spelt(self, vcpu: int) -> list[int]:
+        """The units that its speeds may spell, likeliest first."""
+        speeds: dict[int, list[float]] = {}
+        for bits, speed, _ in self._runs[vcpu]:
+            speeds.setdefault(bits, []).append(speed)
+        means = {bits: fmean(seen) for bits, seen in speeds.items()}
+        if not means:
+            return []
+        middle = (max(means.values()) + min(means.values())) / 2
+        single = [bits for bits in _splits(len(self._units)) if bits.bit_count() == 1]
+        clear = {bits: abs(means.get(bits, middle) - middle) for bits in single}
+        spelt = self._at[vcpu]
+        for bits in single:
+            if means.get(bits, 0.0) > middle:
+                spelt ^= bits
+        doubtful = sorted(single, key=clear.__getitem__)[:_DOUBTFUL_BITS]
+        found = [spelt, *(spelt ^ bits for bits in doubtful)]
+        here = range(len(self._units))
+        return [self._units[at] for at in found if at in here and at != self._at[vcpu]]
+
+    def follow(self, a: int, b: int) -> float:
+        """How well each one's lost speed follows the other's activity, the mean of both ways."""
+        scores = []
+        for vcpu, other in ((a, b), (b, a)):
+            beside, lost = [], []
+            fastest = max((speed for _, speed, _ in self._runs[vcpu]), default=1.0)
+            for _, speed, spins in self._runs[vcpu]:
                 ran = max(1, spins.active[vcpu].bit_count())
                 both = spins.together(vcpu, other) if other in spins.active else 0
                 beside.append(both / ran)
-                speed.append(-seen)
-        scores.append(_correlation(beside, speed))
-    return fmean(scores)
+                lost.append(1 - speed / fastest)
+            scores.append(_correlation(beside, lost))
+        return fmean(scores)
 
 
 def _correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
+    """Of loss with activity; 0 when the loss by a sibling that is always active would be small."""
     if len(xs) < 2:
         return 0.0
     mean_x, mean_y = fmean(xs), fmean(ys)
     covariance = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
-    square = sum((x - mean_x) ** 2 for x in xs) * sum((y - mean_y) ** 2 for y in ys)
-    return float(covariance / square**0.5) if square > 0 else 0.0
+    square_x = sum((x - mean_x) ** 2 for x in xs)
+    square_y = sum((y - mean_y) ** 2 for y in ys)
+    if covariance < _SLOWED * square_x or not square_x or not square_y:
+        return 0.0
+    return float(covariance / (square_x * square_y) ** 0.5)

@@ -49,7 +49,8 @@ class Spins:
         one = self.seen.get(vcpu)
         if one is None:
             return None
-        ran = one.end_ns - one.start_ns - sum(gap.length_ns for gap in one.gaps)
+        away = one.lost_ns + sum(gap.length_ns for gap in one.gaps)
+        ran = one.end_ns - one.start_ns - away
         return one.loops / ran if ran >= _SHORTEST_RUN_NS else None
 
     def mean_gap_ns(self, vcpu: int) -> float:

@@ -115,7 +115,7 @@ class _Probe:
             self._notes.append(f"vCPUs {a} and {b} never ran together: stacked, or rarely there")
         hidden = {vcpu for stack in self._stacks for vcpu in stack[1:]}
         self._units = [vcpu for vcpu in sorted(stacks.spins.active) if vcpu not in hidden]
-        self._siblings = find_siblings(self._spinner, self._units, stacks.spins)
+        self._siblings = find_siblings(self._spinner, self._units)
 
     def _verified(self, stacks: Stacks) -> tuple[tuple[int, ...], ...]:
         """The stacks between whose neighbours no cache line passes."""
@@ -164,8 +164,11 @@ class _Probe:
         sizes = Placement(self._units, classified, 2, 0).members(0).values()
         if max(map(len, sizes)) > _MOST_THREADS:
             return False
-        if self._siblings.pairs:
-            return 2 * sum(pair in self._siblings.pairs for pair in fastest) >= len(fastest)
+        scores = self._siblings.pairs
+        if scores and len(classes.classes) == 1:
+            return all(scores.get(pair, 0) >= _SURE for pair in fastest)
+        if scores:
+            return 2 * sum(pair in scores for pair in fastest) >= len(fastest)
         latencies = [found.latency_ns for found in classes.classes[:2]]
         return (
             len(latencies) > 1
