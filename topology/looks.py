@@ -34,8 +34,8 @@ _CYCLES = 2.2
 _SLEEPER_CYCLES = 5.0
 _EXTENSION_CYCLES = 3.2
 # Windows are rounded up to these, so that vCPUs which are due together are watched together.
-_WINDOWS_NS = tuple(ms * _MS for ms in (20, 28, 36, 48, 64, 96, 128, 192, 256, 320))
-_LONG_LOOK_NS = 192 * _MS
+_WINDOWS_NS = tuple(ms * _MS for ms in (16, 20, 28, 36, 48, 64, 96, 128, 192, 256, 320))
+_LONG_LOOK_NS = 128 * _MS
 _FIRST_EXTENSION_NS = 80 * _MS
 
 
