@@ -220,7 +220,7 @@ def name_classes(
     sockets in one node from one of two nodes.
     """
     outside = number - smt
-    names = _NAMES.get(outside) or (*_NAMES[4], *[Relation.APART] * (outside - 4))
+    names = (*_NAMES[min(outside, 4)], *[Relation.APART] * (outside - 4))
     if smt:
         names = (Relation.SMT, *names)
     told = [next(iter(seen)) for _, seen in sorted((claimed or {}).items()) if len(seen) == 1]

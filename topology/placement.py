@@ -155,6 +155,13 @@ class Placement:
             found.setdefault(self.domain(unit, level), []).append(unit)
         return found
 
+    def met(self) -> list[list[int]]:
+        """The units as groups between which no pair has a latency."""
+        groups: dict[int, list[int]] = {}
+        for unit, root in self._joined(max(self._pairs.values(), default=0)).items():
+            groups.setdefault(root, []).append(unit)
+        return [sorted(group) for group in groups.values()]
+
     def conflicts(self) -> list[Conflict]:
         """Each contradictory pair once, at the outermost level where it is one."""
         found = []

@@ -89,7 +89,7 @@ class _Probe:
         self._vcpus = machine.vcpus()
         self._spinner = Spinner(machine)
         self._stacks: tuple[tuple[int, ...], ...] = ()
-        self._units: list[int] = []
+        self._units = list(self._vcpus)
         self._siblings = Siblings({}, frozenset())
         self._spins = Spins({}, 0, {})
         self._no_boundaries: list[float] = []  # latencies at which no classes part after all
@@ -227,12 +227,19 @@ class _Probe:
 
     def _note_open(self, placement: Placement) -> None:
         """Says whose comparison failed."""
+        groups = placement.met()
+        if len(groups) > 1:
+            self._notes.append(
+                f"vCPUs {groups[0][0]} and {groups[1][0]}, and others, never ran together: "
+                "what they are to each other is a guess"
+            )
+            return
         open_to = placement.open_questions()
         if open_to:
-            left = sum(map(len, open_to.values())) // 2
+            first = min(open_to)
             self._notes.append(
-                f"{left} pairs of domains never ran together long enough to be compared, "
-                f"the first those of vCPUs {min(open_to)} and {open_to[min(open_to)][0]}"
+                f"the domains of vCPUs {first} and {open_to[first][0]}, among others, could not be "
+                "compared: they may be one"
             )
 
     def _lonely_siblings(self, placement: Placement) -> list[Pair]:
