@@ -166,11 +166,14 @@ def held_apart_by_few(
     for (level, (a, b)), pairs in placement.held_apart().items():
         ones, others = members[level][a], members[level][b]
         enough = 3 if min(len(ones), len(others)) >= _LARGE else 2
-        if sum(len(ledger.seen[pair]) for pair in pairs) < enough and ones and others:
-            candidates = [ordered(one, other) for one in ones[:4] for other in others[:4]]
-            pair = min(candidates, key=ledger.tries)
-            if ledger.tries(pair) < _MOST_TRIES:
-                found.append((min(len(ones), len(others)), pair))
+        if len(pairs) >= enough or not ones or not others:
+            continue
+        pair = min(
+            (ordered(one, other) for one in ones[:4] for other in others[:4]), key=ledger.tries
+        )
+        # what was probed twice is confirmed when there is no other pair to ask
+        if ledger.tries(pair) < 2:
+            found.append((min(len(ones), len(others)), pair))
     return [pair for _, pair in sorted(found)]
 
 
