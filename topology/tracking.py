@@ -123,7 +123,7 @@ class ShareTracker:
         # The first samples after a change weigh by their errors; an exponential mean would trust
         # the first one.
         own, new = self.error**2, sample.error**2
-        alpha = min(max(_ALPHA, own / (own + new)), 1.0)
+        alpha = max(_ALPHA, own / (own + new)) if self.samples <= _SETTLES else _ALPHA
         surprise = abs(sample.share - self.mean)
         self.mean += alpha * (sample.share - self.mean)
         # What a sample says of its own error is a guess; how far samples stray is seen.
