@@ -29,6 +29,8 @@ _JITTER = 0.15
 # cycle of a quota. For short cycles that place matters, so a look is cut in several watches.
 _SHORT_CYCLE_NS = 16 * _MS
 _PIECES = 5
+# Who is due within this part of the period is looked at with those who are due now.
+_JOINS = 0.15
 # In a window of so many cycles there is at least one whole one. A sleeper can afford more.
 _CYCLES = 2.2
 _SLEEPER_CYCLES = 5.0
@@ -114,14 +116,22 @@ class Looks:
         elif not self.away:
             self.cycle_ns = None
 
-    def rest(self, now_ns: int, *, steady_looks: int) -> None:
-        """Nothing is in doubt: the next look is due after a pause that pays for the last ones."""
+    def rest(self, now_ns: int, *, steady_looks: int, jitter: float) -> None:
+        """Nothing is in doubt: the next look is due after a pause that pays for the last ones.
+
+        `jitter` is from -1 to 1, the same for all vCPUs of a round: those that share something are
+        to be seen together.
+        """
         settings = self._settings
         steady = steady_looks >= settings.steady_looks
         period = settings.period_ns if steady else settings.fast_period_ns
-        pause = period * (1 + _JITTER * (2 * self._rng.random() - 1))
+        pause = period * (1 + _JITTER * jitter)
         self.due_ns = now_ns + round(max(pause, self._debt_ns / settings.idle_duty))
         self._debt_ns = 0
+
+    def due(self, now_ns: int) -> bool:
+        """Whether it is time for a look, or so nearly that it had better join those who are due."""
+        return self.due_ns <= now_ns + round(_JOINS * self._settings.fast_period_ns)
 
     def again(self, at_ns: int) -> None:
         """The last look has to be confirmed."""

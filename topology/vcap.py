@@ -134,9 +134,9 @@ class Vcap:
             return self._empty_until_ns
         return min(self._vcpu(vcpu).looks.due_ns for vcpu in self._here)
 
-    def changed(self, vcpu: int) -> bool:
-        """Whether the last look found that the vCPU's gaps had changed."""
-        return vcpu in self._changed
+    def changed(self) -> frozenset[int]:
+        """The vCPUs of which the last look found that their gaps had changed."""
+        return frozenset(self._changed)
 
     def sure(self, vcpu: int, samples: int) -> bool:
         """Whether so many samples in a row agreed."""
@@ -172,7 +172,7 @@ class Vcap:
         now = self._machine.now_ns()
         self._empty_until_ns = now + self._settings.period_ns
         if only is None:
-            due = [v for v in self._here if self._vcpu(v).looks.due_ns <= now]
+            due = [vcpu for vcpu in self._here if self._vcpu(vcpu).looks.due(now)]
         else:
             due = list(only)
         seen = self._watch(due)
@@ -294,6 +294,7 @@ class Vcap:
                 if source.evidence is self._used(state, now):
                     state.samples += 1
                     touched.add(vcpu)
+        jitter = 2 * self._rng.random() - 1
         for vcpu in sorted(touched):
             state = self._vcpu(vcpu)
             used = self._used(state, now)
@@ -301,7 +302,7 @@ class Vcap:
             if tracker.suspect:
                 state.looks.again(now + (_STEAL_AGAIN_NS if used is Evidence.STEAL else 0))
             elif vcpu in due:
-                state.looks.rest(now, steady_looks=tracker.steady)
+                state.looks.rest(now, steady_looks=tracker.steady, jitter=jitter)
             self._publish(vcpu, state, tracker)
 
     def _used(self, state: _VCpu, now_ns: int) -> Evidence:
