@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scx_vsched.topology import _probe, native
+from scx_vsched.topology import _probe, clock
 from scx_vsched.topology.native import NativeMachine
 from scx_vsched.topology.records import Demand
 
@@ -452,8 +452,8 @@ class TestRights:
 
 class TestClock:
     @staticmethod
-    def run_with(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], int]) -> str | None:
-        monkeypatch.setattr(native.time, "monotonic_ns", clock)
+    def run_with(monkeypatch: pytest.MonkeyPatch, reading: Callable[[], int]) -> str | None:
+        monkeypatch.setattr(clock.time, "monotonic_ns", reading)
         return NativeMachine().clock_problem()
 
     def test_this_machines_clock_is_fit(self) -> None:
