@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from scx_vsched.errors import UserError
@@ -46,7 +47,7 @@ __all__ = ["Shaping"]
 _NS = 1_000_000_000
 _START_NS = 50_000_000  # from the word to the start, so that every process is waiting for it
 # The VM goes before the host's other work: what is taken from it shall be what the profile takes.
-_NICE = -10
+_NICE = -15
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class _Saved:
     affinity: dict[int, set[int]] = field(default_factory=dict)
     nice: dict[int, int] = field(default_factory=dict)
     main: tuple[int, int] | None = None
+    autogroup: str = ""
 
 
 class Shaping:
@@ -107,11 +109,7 @@ class Shaping:
         Raises:
             UserError: the host does not let us.
         """
-        for tid in self.threads.values():
-            self._saved.affinity[tid] = os.sched_getaffinity(tid)
-            self._saved.nice[tid] = os.getpriority(os.PRIO_PROCESS, tid)
-            with contextlib.suppress(PermissionError):
-                os.setpriority(os.PRIO_PROCESS, tid, _NICE)
+        self._prefer()
         self._apply(self.plan.stages[0], None)
         self._timers = [Timer(*made) for made in programs(self.plan, self._groups)]
         for timer in self._timers:
@@ -125,6 +123,23 @@ class Shaping:
             self._changer = threading.Thread(target=self._change, args=(start_ns,), daemon=True)
             self._changer.start()
         time.sleep(max(0.0, (start_ns - time.monotonic_ns()) / _NS))
+
+    @property
+    def _autogroup(self) -> Path:
+        return Path(f"/proc/{self.pid}/autogroup")
+
+    def _prefer(self) -> None:
+        """Put the VM before the host's other work, and remember how it was."""
+        for tid in self.threads.values():
+            self._saved.affinity[tid] = os.sched_getaffinity(tid)
+            self._saved.nice[tid] = os.getpriority(os.PRIO_PROCESS, tid)
+            with contextlib.suppress(PermissionError):
+                os.setpriority(os.PRIO_PROCESS, tid, _NICE)
+        # Where the kernel groups tasks by session, nice values count within a session only.
+        with contextlib.suppress(OSError):
+            _, _, nice = self._autogroup.read_text().rpartition(" nice ")
+            self._autogroup.write_text(str(_NICE))
+            self._saved.autogroup = nice.strip()
 
     def begin(self) -> None:
         """Measure from now on."""
@@ -201,6 +216,9 @@ class Shaping:
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(tid, cpus)
                 os.setpriority(os.PRIO_PROCESS, tid, self._saved.nice[tid])
+        if self._saved.autogroup:
+            with contextlib.suppress(OSError):
+                self._autogroup.write_text(self._saved.autogroup)
         if self._saved.main is not None:
             policy, priority = self._saved.main
             with contextlib.suppress(OSError):
