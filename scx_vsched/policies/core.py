@@ -6,6 +6,7 @@ NICE_0_WEIGHT = 1024
 FULL_CAPACITY = 1024
 SAME_NODE = 2
 ANYWHERE = 3
+STRONG_PERCENT = 75
 
 
 class Core(Policy):
@@ -64,6 +65,10 @@ class Core(Policy):
         """Any idle vCPU is better than waiting."""
         return ANYWHERE
 
+    def is_strong(self, vcpu: VCpu, sched: Sched) -> bool:
+        """One of each stack, since the others wait for it; no less than most of the mean."""
+        return vcpu.stack == vcpu.id and vcpu.capacity * 100 >= sched.mean_capacity * STRONG_PERCENT
+
     def follows_waker(self, task: Task, waker: VCpu, vcpu: VCpu, sync: bool) -> bool:
         """Into the waker's cache, where the data are; within it only to a far shorter queue."""
         if waker.llc != vcpu.llc:
@@ -79,7 +84,12 @@ class Core(Policy):
         return max(vcpu.queued // 2, 1)
 
     def steals(self, vcpu: VCpu, victim: VCpu, distance: u32) -> bool:
-        """Within the node always; across nodes when waiting there would take long."""
+        """Within the node always, across nodes when waiting there would take long.
+
+        Vain where both share a hardware thread: the work waits for that, not for the vCPU.
+        """
+        if vcpu.stack == victim.stack:
+            return False
         return distance <= SAME_NODE or victim.queued + victim.llc_queued >= self.steal_node_min
 
     def is_before(self, a: u64, b: u64) -> bool:
