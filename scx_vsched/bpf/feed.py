@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from scx_vsched.bpf.loader import SchedulerObject
 
-__all__ = ["Feed", "TopologyFixedError", "feed_constants", "grace_period", "placement"]
+__all__ = ["Feed", "feed_constants", "grace_period"]
 
 _VCPU = struct.Struct("=8H I H 42x")  # two spots, latency_us, capacity; then what BPF writes
 _SPOT = 4  # u16 each: llc, node, next, stack
 _LATENCY_AT, _CAPACITY_AT = 16, 20
-_LLC = struct.Struct(f"=II{2 * MAX_NEAR}I")  # first, nr_near, (llc, distance)…
-_ACTIVITY = struct.Struct("=7Q B 7x")
+_LLC = struct.Struct(f"=III{2 * MAX_NEAR}I")  # first, siblings_known, nr_near, (llc, distance)…
+_ACTIVITY = struct.Struct("=7Q 2B 6x")
 _PROBED_AT = 40  # probed_ns, then next_gap_ns
 
 _CLOCK_MONOTONIC_COARSE = 6  # its resolution is the tick (kernel/time/posix-timers.c)
@@ -37,14 +37,9 @@ _RETRY_S = 0.01
 _SYS_MEMBARRIER, _MEMBARRIER_CMD_GLOBAL = 324, 1  # x86-64
 
 
-class TopologyFixedError(Exception):
-    """This kernel cannot move waiting tasks, so that placement stays what it was at the start."""
-
-
-def feed_constants(obj: SchedulerObject, topology: Topology) -> None:
+def feed_constants(obj: SchedulerObject, nr_vcpus: int) -> None:
     """Sets what the verifier takes as constant. To be called before `obj.load()`."""
-    obj.set_constant("nr_vcpu_ids", len(topology.vcpus))
-    obj.set_constant("smt", int(topology.smt))
+    obj.set_constant("nr_vcpu_ids", nr_vcpus)
     obj.set_constant("tick_ns", round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9))
 
 
@@ -66,22 +61,24 @@ def grace_period() -> None:
         os.sched_setaffinity(0, allowed)
 
 
-def placement(topology: Topology) -> tuple[object, ...]:
-    """What two topologies have in common that differ in measures at most."""
-    return tuple((v.llc, v.node, v.stack) for v in topology.vcpus), topology.llcs
-
-
 class Feed:
     """Keeps the tables of one loaded scheduler. Not for use by several threads.
 
-    `epoch` counts the topologies that were put in force after the first one.
+    `topology` is what the scheduler works with now, `epoch` counts the placements that were put in
+    force after the first one. `fixed` says that this kernel cannot move waiting tasks from queue to
+    queue: there only capacities and latencies follow, the placement stays as it was at the start.
     """
 
-    def __init__(self, obj: SchedulerObject, topology: Topology) -> None:
-        """Write the tables. To be called between `obj.load()` and `obj.attach()`."""
+    def __init__(self, obj: SchedulerObject, topology: Topology, claimed: Topology) -> None:
+        """Write the tables. To be called between `obj.load()` and `obj.attach()`.
+
+        `claimed` is what the kernel believes: its own look for idle cores goes by that.
+        """
         self._obj = obj
+        self._claimed_cores = _cores(claimed) if claimed.smt else None
         self.topology = topology
         self.epoch = 0
+        self.fixed = False
         following = _following(topology)
         vcpus = obj.map("vcpus")
         for vcpu in topology.vcpus:
@@ -101,22 +98,27 @@ class Feed:
     def update(self, topology: Topology) -> bool:
         """Put `topology` in force while the scheduler runs; whether the placement changed.
 
-        Raises BpfError where the kernel refuses, ValueError for another number of vCPUs and
-        TopologyFixedError on kernels that cannot; then capacities are up to date nevertheless.
+        Raises BpfError where the kernel refuses, ValueError for another number of vCPUs.
         """
         before = self.topology
         if len(topology.vcpus) != len(before.vcpus):
             raise ValueError(f"a topology of {len(topology.vcpus)} vCPUs")
-        weighed = self._write_measures(topology)
+        new_measures = self._write_measures(topology)
         self.topology = _with_measures(before, topology)
-        if placement(topology) == placement(before):
-            if weighed:
-                self._program("vsched_weigh")
-            return False
+        if not self.fixed and _placement(topology) != _placement(before) and self._move(topology):
+            return True
+        if new_measures:
+            self._program("vsched_weigh")
+        return False
+
+    def _move(self, topology: Topology) -> bool:
+        """Put another placement in force; False where the kernel cannot."""
         copy = (self.epoch + 1) & 1
         self._write_spots(topology, copy)
         self._write_llcs(topology, copy)
-        self._switch()
+        if not self._switch():
+            self.fixed = True
+            return False
         self.epoch += 1
         self.topology = topology
         # From here on no operation begins with the former copy, after this none is under way.
@@ -160,6 +162,7 @@ class Feed:
 
     def _write_llcs(self, topology: Topology, copy: int) -> None:
         llcs = self._obj.map("llcs")
+        siblings_known = self._claimed_cores == _cores(topology)
         first: dict[int, int] = {}
         for vcpu in topology.vcpus:
             first.setdefault(vcpu.llc, vcpu.id)
@@ -167,23 +170,36 @@ class Feed:
             near = llc.near[:MAX_NEAR]
             flat = [number for pair in near for number in pair]
             flat += [0] * (2 * MAX_NEAR - len(flat))
-            raw = _LLC.pack(first[llc.index], len(near), *flat)
+            raw = _LLC.pack(first[llc.index], siblings_known, len(near), *flat)
             llcs.write(copy * MAX_LLCS + llc.index, raw)
 
-    def _switch(self) -> None:
+    def _switch(self) -> bool:
         for _ in range(_TRIES):
             result = self._program("vsched_switch_topology")
             if result != errno.EAGAIN:
                 break
             time.sleep(_RETRY_S)
-        if result == errno.EOPNOTSUPP:
-            raise TopologyFixedError
-        if result:
+        if result not in {0, errno.EOPNOTSUPP}:
             raise BpfError("cannot change the topology", result)
+        return result == 0
 
     def _program(self, name: str) -> int:
         """Run a program of the object; the errno that it returns, 0 or less without one."""
         return -ctypes.c_int32(self._obj.program(name).test_run().retval).value
+
+
+def _placement(topology: Topology) -> tuple[object, ...]:
+    """What two topologies have in common that differ in measures at most."""
+    places = tuple((v.llc, v.node, v.stack) for v in topology.vcpus)
+    return places, topology.llcs, _cores(topology)
+
+
+def _cores(topology: Topology) -> frozenset[frozenset[int]]:
+    """The vCPUs of each core."""
+    members: dict[int, set[int]] = {}
+    for vcpu in topology.vcpus:
+        members.setdefault(vcpu.core, set()).add(vcpu.id)
+    return frozenset(map(frozenset, members.values()))
 
 
 def _with_measures(places: Topology, measures: Topology) -> Topology:

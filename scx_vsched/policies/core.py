@@ -37,7 +37,7 @@ class Core(Policy):
 
     def charge_ns(self, task: Task, vcpu: VCpu) -> u64:
         """What ran, as if on a vCPU of full capacity, divided by the weight."""
-        worth = task.ran_ns * vcpu.capacity // FULL_CAPACITY
+        worth = task.ran_ns * max(vcpu.capacity, 1) // FULL_CAPACITY
         return worth * NICE_0_WEIGHT // max(task.weight, 1)
 
     def wakeup_vtime(self, task: Task, sched: Sched) -> u64:

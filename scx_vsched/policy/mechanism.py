@@ -128,9 +128,9 @@ guest = Mechanism(
             "is_strong",
             (_VCPU, _SCHED),
             "bool",
-            "Whether `vcpu` is a first choice among the idle vCPUs of its cache or node; the others "
-            "are taken when no strong one is idle there. Asked when the topology or a capacity "
-            "changes, not when tasks wake.",
+            "Whether `vcpu` is a first choice among the idle vCPUs in scope; the others are taken "
+            "when no strong one is idle. Asked when the topology or a capacity changes, not when "
+            "tasks wake.",
         ),
         Hook(
             "follows_waker",
@@ -185,6 +185,9 @@ guest = Mechanism(
         Stat("rescued", "ran because they had waited too long"),
         Stat("kept", "ran on with a new slice, since nobody ahead of them waited"),
         Stat("hotplug", "vCPUs that came online or went offline"),
+        Stat("topologies", "topologies that were put in force after the first"),
+        Stat("settled", "tasks moved to another cache's queue because the topology changed"),
+        Stat("capacities", "times that new capacities or latencies were taken over"),
         Stat("gaps", "ticks that came late: their vCPU had been taken away while it was busy"),
     ),
     # exiting tasks are scheduled like any other: they can hold locks for long

@@ -45,15 +45,15 @@ def fed(
     debug: bool = False,
 ) -> Iterator[tuple[SchedulerObject, Feed]]:
     """The same with any `topology` (None: the claimed one), and what changes it from then on."""
-    topology = topology or claimed_topology()
+    claimed = claimed_topology()
     with SchedulerObject.open(path, debug=debug) as obj:
         obj.set_tunables(tunables or {})
         obj.set_ops(timeout_ms=timeout_ms, exit_dump_len=exit_dump_len)
         with _fitting(obj):
-            feed_constants(obj, topology)
+            feed_constants(obj, len(claimed.vcpus))
         obj.load(verifier_stats=verifier_stats)
         with _fitting(obj):
-            feed = Feed(obj, topology)
+            feed = Feed(obj, topology or claimed, claimed)
         yield obj, feed
 
 

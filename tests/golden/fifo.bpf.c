@@ -30,13 +30,16 @@ const char vsched_meta[] SEC(".vsched") =
 	"g to do\",\"name\":\"stolen_near\"},{\"doc\":\"taken from another cache by a vCPU with nothing t"
 	"o do\",\"name\":\"stolen_far\"},{\"doc\":\"ran because they had waited too long\",\"name\":\"rescued"
 	"\"},{\"doc\":\"ran on with a new slice, since nobody ahead of them waited\",\"name\":\"kept\"},{\""
-	"doc\":\"vCPUs that came online or went offline\",\"name\":\"hotplug\"},{\"doc\":\"ticks that came "
-	"late: their vCPU had been taken away while it was busy\",\"name\":\"gaps\"}],\"tunables\":[{\"de"
-	"fault\":5000,\"doc\":\"run before others get a turn\",\"max\":100000,\"min\":100,\"name\":\"slice_us"
-	"\",\"type\":\"u64\",\"unit\":\"us\"},{\"default\":10,\"doc\":\"bound on waiting, however small the wei"
-	"ght\",\"max\":25,\"min\":1,\"name\":\"max_wait_s\",\"type\":\"u64\",\"unit\":\"s\"},{\"default\":2,\"doc\":\"w"
-	"aiting tasks needed to steal across NUMA nodes\",\"max\":1024,\"min\":1,\"name\":\"steal_node_mi"
-	"n\",\"type\":\"u64\",\"unit\":\"tasks\"}],\"version\":\"X\"}";
+	"doc\":\"vCPUs that came online or went offline\",\"name\":\"hotplug\"},{\"doc\":\"topologies that "
+	"were put in force after the first\",\"name\":\"topologies\"},{\"doc\":\"tasks moved to another c"
+	"ache's queue because the topology changed\",\"name\":\"settled\"},{\"doc\":\"times that new capa"
+	"cities or latencies were taken over\",\"name\":\"capacities\"},{\"doc\":\"ticks that came late: "
+	"their vCPU had been taken away while it was busy\",\"name\":\"gaps\"}],\"tunables\":[{\"default\""
+	":5000,\"doc\":\"run before others get a turn\",\"max\":100000,\"min\":100,\"name\":\"slice_us\",\"typ"
+	"e\":\"u64\",\"unit\":\"us\"},{\"default\":10,\"doc\":\"bound on waiting, however small the weight\",\""
+	"max\":25,\"min\":1,\"name\":\"max_wait_s\",\"type\":\"u64\",\"unit\":\"s\"},{\"default\":2,\"doc\":\"waiting"
+	" tasks needed to steal across NUMA nodes\",\"max\":1024,\"min\":1,\"name\":\"steal_node_min\",\"ty"
+	"pe\":\"u64\",\"unit\":\"tasks\"}],\"version\":\"X\"}";
 
 /* ---- Constants that the loader sets, and state ---- */
 
@@ -52,7 +55,6 @@ const volatile struct {
 };
 
 const volatile u32 nr_vcpu_ids = 1; /* possible vCPUs */
-const volatile bool smt = false; /* the kernel knows of cores with more than one vCPU */
 const volatile u64 tick_ns = 4000000; /* the kernel's tick: 1 s / CONFIG_HZ */
 const volatile u32 exit_dump_len = 32768;
 
@@ -85,15 +87,16 @@ struct patience {
  */
 u32 epoch;
 
-/* How many caches and nodes each copy has. */
+/* Each copy as a whole. */
 struct extent {
 	u32 nr_llcs;
 	u32 nr_nodes;
+	bool siblings_known; /* cores have several vCPUs, and the kernel knows which */
 } extents[2];
 
 u32 online_vcpus;
 u32 weak_vcpus; /* those that the policy does not call strong */
-u32 mean_capacity = 1024; /* of all vCPUs; written by user space */
+u32 mean_capacity = 1024; /* of those that are online */
 /* Odd while a vCPU comes or goes; two equal even values say that none did between. */
 u32 hotplug_seq;
 
@@ -140,6 +143,7 @@ struct activity {
 	u64 probed_ns; /* when a prober last saw the vCPU; written by user space, like the next */
 	u64 next_gap_ns; /* when it expects the vCPU to be taken away next, 0: unknown */
 	bool rested; /* has had nothing to do since the last tick */
+	bool online; /* as the kernel told us, which is when the vCPU is counted */
 } __cacheline_aligned;
 
 struct near_llc {
@@ -150,6 +154,7 @@ struct near_llc {
 /* What the topology says of a cache; written by user space. */
 struct llc_info {
 	u32 first; /* a vCPU that has it, the way into their ring */
+	u32 siblings_known; /* as in `struct extent` */
 	u32 nr_near;
 	struct near_llc near[MAX_NEAR];
 };
@@ -263,6 +268,9 @@ enum stat {
 	STAT_RESCUED, /* ran because they had waited too long */
 	STAT_KEPT, /* ran on with a new slice, since nobody ahead of them waited */
 	STAT_HOTPLUG, /* vCPUs that came online or went offline */
+	STAT_TOPOLOGIES, /* topologies that were put in force after the first */
+	STAT_SETTLED, /* tasks moved to another cache's queue because the topology changed */
+	STAT_CAPACITIES, /* times that new capacities or latencies were taken over */
 	STAT_GAPS, /* ticks that came late: their vCPU had been taken away while it was busy */
 	NR_STATS,
 };
@@ -786,7 +794,7 @@ static __always_inline u64 hook_charge_ns(const struct task_view *task,
 		const struct vcpu_view *vcpu)
 {
 #line 40 "scx_vsched/policies/core.py"
-	u64 worth = task_ran_ns(task) * vcpu_capacity(vcpu) / 1024;
+	u64 worth = task_ran_ns(task) * py_max_u32(vcpu_capacity(vcpu), 1) / 1024;
 	return py_div_u64(worth * 1024, py_max_u32(task_weight(task), 1));
 }
 
@@ -874,7 +882,7 @@ static __always_inline bool hook_steals(const struct vcpu_view *vcpu,
 
 #pragma clang diagnostic pop
 
-#line 877 "vsched_fifo.bpf.c"
+#line 885 "vsched_fifo.bpf.c"
 /* ---- A task's virtual time ---- */
 
 static __always_inline struct task_ctx *task_ctx(struct task_struct *p)
@@ -1131,6 +1139,50 @@ static __always_inline void wake(struct task_struct *p, struct task_ctx *tctx,
 	tctx->vtime = hook_wakeup_vtime(&task, &sched);
 }
 
+/* ---- When each vCPU really runs ---- */
+
+static __always_inline struct activity *activity_of(u32 vcpu)
+{
+	return bpf_map_lookup_elem(&activities, &vcpu);
+}
+
+/* The vCPU found nothing to do: the time until its next tick says nothing. */
+static __always_inline void note_rest(u32 vcpu)
+{
+	struct activity *activity = activity_of(vcpu);
+
+	if (activity)
+		activity->rested = true;
+}
+
+/*
+ * The kernel's tick while one of our tasks runs. The timer's interrupt waits for the vCPU: one that
+ * comes late tells how long the vCPU was away at least, and that it is back. Times are those of
+ * CLOCK_MONOTONIC, as the probers' are.
+ */
+SEC("struct_ops/tick")
+void vsched_tick(u64 *ctx)
+{
+	struct activity *activity = activity_of(bpf_get_smp_processor_id());
+	u64 now = bpf_ktime_get_ns();
+	s64 late;
+
+	if (!activity)
+		return;
+	late = now - activity->heartbeat_ns - tick_ns;
+	if (activity->rested || !activity->heartbeat_ns) {
+		activity->rested = false;
+		activity->active_since_ns = now;
+	} else if (late >= GAP_NS) {
+		count(STAT_GAPS);
+		activity->gap_ns = late;
+		activity->gaps++;
+		activity->gaps_ns += late;
+		activity->active_since_ns = now;
+	}
+	WRITE_ONCE(activity->heartbeat_ns, now);
+}
+
 /* ---- The topology in force: vCPUs by domain, and what changes when another one is ---- */
 
 /*
@@ -1146,13 +1198,15 @@ struct survey {
 	u64 capacity;
 } survey;
 
+/*
+ * By our own count: the kernel's mask changes a while before or after it tells us, and who is
+ * counted twice or not at all stays so.
+ */
 static __always_inline bool is_online(u32 vcpu)
 {
-	const struct cpumask *online = scx_bpf_get_online_cpumask();
-	bool is = bpf_cpumask_test_cpu(vcpu, online);
+	struct activity *activity = activity_of(vcpu);
 
-	scx_bpf_put_cpumask(online);
-	return is;
+	return activity && READ_ONCE(activity->online);
 }
 
 static __always_inline s32 create_mask(struct bpf_cpumask **slot)
@@ -1181,11 +1235,14 @@ static __always_inline s32 empty_domain(u32 key)
 
 static long empty_llc(u32 index, void *ctx)
 {
-	u32 copy = survey.copy & 1;
+	u32 copy = survey.copy & 1, key = copy * MAX_LLCS + index;
 	struct llc_state *llc = bpf_map_lookup_elem(&llc_states, &index);
+	struct llc_info *info = bpf_map_lookup_elem(&llcs, &key);
 
 	if (llc)
 		llc->vcpus[copy] = 0;
+	if (info && !info->siblings_known)
+		extents[copy].siblings_known = false;
 	survey.err = llc ? empty_domain(LLC_DOMAIN(copy, index)) : -7; /* E2BIG */
 	return survey.err != 0;
 }
@@ -1307,6 +1364,7 @@ __noinline int prepare_copy(u32 copy)
 	survey.err = 0;
 	extent->nr_llcs = 0;
 	extent->nr_nodes = 0;
+	extent->siblings_known = true;
 	bpf_loop(nr_vcpu_ids, size_up, NULL, 0);
 	if (!survey.err)
 		bpf_loop(extent->nr_llcs, empty_llc, NULL, 0);
@@ -1324,6 +1382,7 @@ __noinline int prepare_copy(u32 copy)
 SEC("syscall")
 s32 vsched_weigh(void *ctx)
 {
+	count(STAT_CAPACITIES);
 	return weigh_vcpus(current_copy());
 }
 
@@ -1356,6 +1415,7 @@ s32 vsched_switch_topology(void *ctx)
 	if (READ_ONCE(hotplug_seq) != seq)
 		return -11; /* EAGAIN */
 	__sync_fetch_and_add(&epoch, 1);
+	count(STAT_TOPOLOGIES);
 	return 0;
 }
 
@@ -1369,7 +1429,6 @@ __noinline int settle_queue(u32 index)
 	u32 copy = current_copy();
 	struct bpf_iter_scx_dsq it;
 	struct task_struct *p;
-	int moved = 0;
 
 	if (!from || !READ_ONCE(from->queued))
 		return 0;
@@ -1404,28 +1463,28 @@ __noinline int settle_queue(u32 index)
 			tctx->round = place.llc->patience.round;
 			dsq_move_vtime(&it, p, LLC_DSQ(to),
 				       p->scx.dsq_vtime + place.llc->vtime - from->vtime);
-			moved++;
+			/* a vCPU that went idle in between has seen neither queue with the task */
+			if (KFUNC_EXISTS(scx_bpf_kick_cpu))
+				scx_bpf_kick_cpu(place.id, CORE_ENUM(scx_kick_flags, SCX_KICK_IDLE));
+			count(STAT_SETTLED);
 		}
 	}
 	bpf_iter_scx_dsq_destroy(&it);
 	bpf_rcu_read_unlock();
-	return moved;
-}
-
-static long settle_llc(u32 index, u32 *moved)
-{
-	*moved += settle_queue(index);
 	return 0;
 }
 
-/* To be run when no operation uses the former copy any more; returns how many tasks it moved. */
+static long settle_llc(u32 index, void *ctx)
+{
+	return settle_queue(index);
+}
+
+/* To be run when no operation uses the former copy any more. */
 SEC("syscall")
 s32 vsched_settle(void *ctx)
 {
-	u32 moved = 0;
-
-	bpf_loop(nr_llc_queues(), settle_llc, &moved, 0);
-	return moved;
+	bpf_loop(nr_llc_queues(), settle_llc, NULL, 0);
+	return 0;
 }
 
 /*
@@ -1454,12 +1513,21 @@ static long create_vcpu_queue(u32 vcpu, s32 *err)
 {
 	u32 zero = 0;
 	struct scratch *scratch = bpf_map_lookup_percpu_elem(&scratches, &zero, vcpu);
+	struct activity *activity = activity_of(vcpu);
+	const struct cpumask *online;
 
-	*err = scratch ? create_mask(&scratch->mask) : -7; /* E2BIG */
+	if (!scratch || !activity) {
+		*err = -7; /* E2BIG */
+		return 1;
+	}
+	*err = create_mask(&scratch->mask);
 	if (!*err)
 		*err = scx_bpf_create_dsq(VCPU_DSQ(vcpu), -1);
-	if (is_online(vcpu))
-		online_vcpus++;
+	/* no vCPU comes or goes while the kernel initialises a scheduler */
+	online = scx_bpf_get_online_cpumask();
+	activity->online = bpf_cpumask_test_cpu(vcpu, online);
+	scx_bpf_put_cpumask(online);
+	online_vcpus += activity->online;
 	return *err != 0;
 }
 
@@ -1478,12 +1546,16 @@ s32 vsched_init(u64 *ctx)
  * With these two operations the kernel keeps the scheduler loaded while vCPUs come and go. A copy
  * of the topology that is being made ready counts again if it was too early.
  */
-static __always_inline void count_online(u32 vcpu, s32 change)
+static __always_inline void count_online(u32 vcpu, bool online)
 {
+	struct activity *activity = activity_of(vcpu);
+	s32 change = online ? 1 : -1;
 	struct place place;
 
 	count(STAT_HOTPLUG);
 	__sync_fetch_and_add(&hotplug_seq, 1);
+	if (activity)
+		WRITE_ONCE(activity->online, online);
 	__sync_fetch_and_add(&online_vcpus, change);
 	if (place_of(vcpu, 0, &place))
 		__sync_fetch_and_add(&place.llc->vcpus[0], change);
@@ -1495,7 +1567,7 @@ static __always_inline void count_online(u32 vcpu, s32 change)
 SEC("struct_ops/cpu_online")
 void vsched_cpu_online(u64 *ctx)
 {
-	count_online(ctx[0], 1);
+	count_online(ctx[0], true);
 }
 
 /*
@@ -1510,7 +1582,7 @@ void vsched_cpu_offline(u64 *ctx)
 	u32 copy = current_copy();
 	struct place place;
 
-	count_online(ctx[0], -1);
+	count_online(ctx[0], false);
 	dsq_drain_cpu(VCPU_DSQ(ctx[0]), ctx[0]);
 	if (place_of(ctx[0], copy, &place))
 		dsq_drain_cpu(LLC_DSQ(place.spot->llc), place.id);
@@ -1543,36 +1615,25 @@ static __always_inline s32 claim_idle_in(const struct task_struct *p, struct bpf
 	return scx_bpf_pick_idle_cpu((const struct cpumask *)both, flags);
 }
 
-/* The same within a domain; vCPUs that are strong are preferred, with @core nothing else is taken. */
-static __always_inline s32 claim_idle_of(const struct task_struct *p, u32 key, bool core)
+/* The same within a domain, with @strong among those that the policy prefers. */
+static __always_inline s32 claim_idle_of(const struct task_struct *p, u32 key, bool strong,
+					 bool core)
 {
 	struct domain *domain = bpf_map_lookup_elem(&domains, &key);
 	struct bpf_cpumask *mask;
 
 	if (!domain)
 		return -1;
-	if (READ_ONCE(weak_vcpus)) {
-		s32 vcpu;
-
-		mask = domain->strong;
-		vcpu = mask ? claim_idle_in(p, mask, core) : -1;
-		if (vcpu >= 0 || core)
-			return vcpu;
-	}
-	mask = domain->all;
+	mask = strong ? domain->strong : domain->all;
 	return mask ? claim_idle_in(p, mask, core) : -1;
 }
 
 static __always_inline bool is_strong(const struct place *place)
 {
 	u32 key = LLC_DOMAIN(place->copy, place->spot->llc);
-	struct domain *domain;
-	struct bpf_cpumask *mask;
+	struct domain *domain = bpf_map_lookup_elem(&domains, &key);
+	struct bpf_cpumask *mask = domain ? domain->strong : NULL;
 
-	if (likely(!READ_ONCE(weak_vcpus)))
-		return true;
-	domain = bpf_map_lookup_elem(&domains, &key);
-	mask = domain ? domain->strong : NULL;
 	return mask && bpf_cpumask_test_cpu(place->id, (const struct cpumask *)mask);
 }
 
@@ -1592,99 +1653,63 @@ struct idle_vcpu {
 
 /*
  * Claims the idle vCPU nearest to @near: itself, then its cache, its node, anywhere, no farther
- * than @scope. One that is weak comes after the strong ones of its cache, not after those farther
- * away. The levels that are the whole machine are left to the last.
+ * than @scope; with @strong one that the policy prefers. The levels that are the whole machine are
+ * left to the last.
  */
-static __always_inline struct idle_vcpu claim_idle(const struct task_struct *p,
-						   const struct place *near, u32 scope)
+static __always_inline struct idle_vcpu claim_nearest(const struct task_struct *p,
+						      const struct place *near, u32 scope,
+						      bool strong)
 {
 	const struct extent *extent = &extents[near->copy & 1];
 	u32 llc = LLC_DOMAIN(near->copy, near->spot->llc);
-	struct idle_vcpu none = {-1, 0};
 	bool several = extent->nr_llcs > 1;
-	bool strong = is_strong(near);
+	bool itself = !strong || is_strong(near);
 	s32 vcpu;
 
 	/* an idle vCPU whose sibling works is slower than a whole idle core in the same cache */
-	if (KFUNC_EXISTS(scx_bpf_get_idle_smtmask) && smt && scope > 0) {
+	if (KFUNC_EXISTS(scx_bpf_get_idle_smtmask) && extent->siblings_known && scope > 0) {
 		const struct cpumask *cores = scx_bpf_get_idle_smtmask();
-		bool whole = strong && bpf_cpumask_test_cpu(near->id, cores);
+		bool whole = itself && bpf_cpumask_test_cpu(near->id, cores);
 
 		scx_bpf_put_idle_cpumask(cores);
 		if (!whole) {
-			vcpu = claim_idle_of(p, llc, true);
+			vcpu = claim_idle_of(p, llc, strong, true);
 			if (vcpu >= 0)
 				return (struct idle_vcpu){vcpu, STAT_IDLE_LLC};
 		}
 	}
-	if (strong && claim_this(p, near))
+	if (itself && claim_this(p, near))
 		return (struct idle_vcpu){near->id, STAT_IDLE_PREVIOUS};
-	if (scope > 0 && (several || scope == 1 || !strong)) {
-		vcpu = claim_idle_of(p, llc, false);
+	if (scope > 0 && (several || scope == 1)) {
+		vcpu = claim_idle_of(p, llc, strong, false);
 		if (vcpu >= 0)
-			return (struct idle_vcpu){
-				vcpu, vcpu == near->id ? STAT_IDLE_PREVIOUS : STAT_IDLE_LLC};
+			return (struct idle_vcpu){vcpu, STAT_IDLE_LLC};
 	}
-	if (!strong && scope == 0 && claim_this(p, near))
-		return (struct idle_vcpu){near->id, STAT_IDLE_PREVIOUS};
 	if (scope > 1 && (extent->nr_nodes > 1 || scope == 2)) {
-		vcpu = claim_idle_of(p, NODE_DOMAIN(near->copy, near->spot->node), false);
+		vcpu = claim_idle_of(p, NODE_DOMAIN(near->copy, near->spot->node), strong, false);
 		if (vcpu >= 0)
 			return (struct idle_vcpu){vcpu, STAT_IDLE_NODE};
 	}
 	if (scope > 2) {
-		if (unlikely(READ_ONCE(weak_vcpus)))
-			vcpu = claim_idle_of(p, MACHINE_DOMAIN(near->copy), false);
-		else
-			vcpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
+		vcpu = strong ? claim_idle_of(p, MACHINE_DOMAIN(near->copy), true, false) :
+				scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
 		if (vcpu >= 0)
 			return (struct idle_vcpu){vcpu, several ? STAT_IDLE_ANY : STAT_IDLE_LLC};
 	}
-	return none;
+	return (struct idle_vcpu){-1, 0};
 }
 
-/* ---- When each vCPU really runs ---- */
-
-static __always_inline struct activity *activity_of(u32 vcpu)
+/* The same among all vCPUs, those that are not strong last. */
+static __always_inline struct idle_vcpu claim_idle(const struct task_struct *p,
+						   const struct place *near, u32 scope)
 {
-	return bpf_map_lookup_elem(&activities, &vcpu);
-}
+	struct idle_vcpu idle = {-1, 0};
+	bool strong = READ_ONCE(weak_vcpus);
 
-/* The vCPU found nothing to do: the time until its next tick says nothing. */
-static __always_inline void note_rest(u32 vcpu)
-{
-	struct activity *activity = activity_of(vcpu);
-
-	if (activity)
-		activity->rested = true;
-}
-
-/*
- * The kernel's tick while one of our tasks runs. The timer's interrupt waits for the vCPU: one that
- * comes late tells how long the vCPU was away at least, and that it is back. Times are those of
- * CLOCK_MONOTONIC, as the probers' are.
- */
-SEC("struct_ops/tick")
-void vsched_tick(u64 *ctx)
-{
-	struct activity *activity = activity_of(bpf_get_smp_processor_id());
-	u64 now = bpf_ktime_get_ns();
-	s64 late;
-
-	if (!activity)
-		return;
-	late = now - activity->heartbeat_ns - tick_ns;
-	if (activity->rested || !activity->heartbeat_ns) {
-		activity->rested = false;
-		activity->active_since_ns = now;
-	} else if (late >= GAP_NS) {
-		count(STAT_GAPS);
-		activity->gap_ns = late;
-		activity->gaps++;
-		activity->gaps_ns += late;
-		activity->active_since_ns = now;
-	}
-	WRITE_ONCE(activity->heartbeat_ns, now);
+#pragma clang loop unroll(disable)
+	for (u32 turn = strong ? 0 : 1; turn < 2 && idle.vcpu < 0; turn++)
+		idle = claim_nearest(p, near, scope, !turn);
+	return idle;
 }
 
 /* ---- The scheduler's operations ---- */
