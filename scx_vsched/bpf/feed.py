@@ -31,6 +31,8 @@ _LLC = struct.Struct(f"=III{2 * MAX_NEAR}I")  # first, siblings_known, nr_near, 
 _ACTIVITY = struct.Struct("=7Q 2B 6x")
 _PROBED_AT = 40  # probed_ns, then next_gap_ns
 
+_LATENCY_STEPS = 4  # a latency is new that differs by more than this part
+
 _CLOCK_MONOTONIC_COARSE = 6  # its resolution is the tick (kernel/time/posix-timers.c)
 _TRIES = 100  # for a vCPU that comes or goes at the same time
 _RETRY_S = 0.01
@@ -103,6 +105,7 @@ class Feed:
         before = self.topology
         if len(topology.vcpus) != len(before.vcpus):
             raise ValueError(f"a topology of {len(topology.vcpus)} vCPUs")
+        topology = _steady(topology, before)
         new_measures = self._write_measures(topology)
         self.topology = _with_measures(before, topology)
         if not self.fixed and _placement(topology) != _placement(before) and self._move(topology):
@@ -200,6 +203,17 @@ def _cores(topology: Topology) -> frozenset[frozenset[int]]:
     for vcpu in topology.vcpus:
         members.setdefault(vcpu.core, set()).add(vcpu.id)
     return frozenset(map(frozenset, members.values()))
+
+
+def _steady(topology: Topology, before: Topology) -> Topology:
+    """With the latencies of before where they are nearly the same: a mean always moves a little."""
+    vcpus = tuple(
+        replace(vcpu, latency_ns=old.latency_ns)
+        if abs(vcpu.latency_ns - old.latency_ns) * _LATENCY_STEPS <= old.latency_ns
+        else vcpu
+        for vcpu, old in zip(topology.vcpus, before.vcpus, strict=True)
+    )
+    return replace(topology, vcpus=vcpus)
 
 
 def _with_measures(places: Topology, measures: Topology) -> Topology:

@@ -60,8 +60,8 @@ def test_no_task_is_lost_while_the_topology_changes(outcome: Outcome) -> None:
     assert result["epoch"] == result["moves"] == result["stats"]["topologies"]
     assert result["stats"]["settled"] > 0, "tasks waited whose cache was another one then"
     assert min(result["progress_ns"]) > 0, result["progress_ns"]
-    # a change waits for a grace period, and the host has other things to do, too
-    assert result["slowest_s"] < 2
+    # it waits for a grace period, among 90 tasks on vCPUs that share the host's CPUs
+    assert result["slowest_s"] < 10
 
 
 def test_queues_of_new_caches_are_used(outcome: Outcome) -> None:
