@@ -52,6 +52,7 @@ class Part(StrEnum):
     BUSY = "busy"
     IDLE = "idle"
     STACKS = "stacks"
+    OVERHEAD = "overhead"
 
 
 def accuracy_command(
@@ -62,7 +63,7 @@ def accuracy_command(
     ] = "newest",
     part: Annotated[
         list[Part] | None,
-        typer.Option("--part", help="Only this part (repeatable): busy, idle, stacks."),
+        typer.Option("--part", help="Only this part (repeatable): busy, idle, stacks, overhead."),
     ] = None,
     seconds: Annotated[
         float, typer.Option("--seconds", min=1, help="How long to probe under each pattern.")
@@ -73,6 +74,10 @@ def accuracy_command(
     unstacked_probes: Annotated[
         int, typer.Option("--unstacked-probes", min=1, help="Probes where nothing is stacked.")
     ] = 50,
+    overhead_seconds: Annotated[
+        float,
+        typer.Option("--overhead-seconds", min=1, help="How long each measurement of overhead."),
+    ] = 60,
     markdown: Annotated[
         Path | None,
         typer.Option("--markdown", help="Put the tables between this page's marks."),
@@ -95,25 +100,27 @@ def accuracy_command(
 ) -> None:
     """Compare what probers say of shaped vCPUs with what the host gave them.
 
-    Takes about eight minutes, three VMs, root, and a host that has little else to do.
+    Takes about fifteen minutes, four VMs, root, and a host that has little else to do.
     """
     from scx_vsched.vm.kernels import find_kernels, select
-    from scx_vsched.vm.lab import accuracy, accuracy_report
+    from scx_vsched.vm.lab import accuracy, accuracy_plot, accuracy_records, accuracy_report
     from scx_vsched.vm.progress import step
 
-    before = accuracy.load(again) if again else None
+    before = accuracy_records.load(again) if again else None
     with step("Measuring", quiet) as say:
         measurement = accuracy.Measurement(select(find_kernels(), kernel), accel, say)
         for each in Part if part is None else part:
             if each is Part.STACKS:
                 measurement.stacks(probes, unstacked_probes)
+            elif each is Part.OVERHEAD:
+                measurement.overheads(overhead_seconds)
             else:
                 measurement.shares(each is Part.BUSY, seconds)
     found = measurement.result if before is None else before.joined(measurement.result)
     if output is not None:
         output.write_text(json.dumps(found.as_data(), indent=1) + "\n")
     if plot is not None:
-        accuracy_report.draw(found, plot)
+        accuracy_plot.draw(found, plot)
     link = ""
     if plot is not None and markdown is not None:
         link = str(plot.resolve().relative_to(markdown.resolve().parent, walk_up=True))

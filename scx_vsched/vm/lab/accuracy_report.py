@@ -1,27 +1,34 @@
-"""The outcome of `vm accuracy` as Markdown, as a verdict, and as a picture."""
-
-# ruff: noqa: PLC0415 - matplotlib is needed for the picture only
+"""The outcome of `vm accuracy` as Markdown and as a verdict."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scx_vsched.errors import UserError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from scx_vsched.vm.lab.accuracy import Accuracy, ShareSample, StackProbe
+    from scx_vsched.vm.lab.accuracy_records import Accuracy, Overhead, ShareSample, StackProbe
 
-__all__ = ["Summary", "as_markdown", "draw", "insert", "reached", "summarize"]
+__all__ = [
+    "AWAY_ERROR",
+    "LONGEST_AWAY_NS",
+    "WORST_ERROR",
+    "Summary",
+    "as_markdown",
+    "away_error",
+    "insert",
+    "reached",
+    "summarize",
+]
 
 MEAN_ERROR, WORST_ERROR = 0.04, 0.08  # of a share
 AWAY_ERROR = 0.15  # of a mean absence, relative
+BUSY_OVERHEAD, IDLE_DUTY = 0.005, 0.02  # of a vCPU
 BEGIN, END = "<!-- accuracy: begin -->", "<!-- accuracy: end -->"
 _MS = 1e6
-_AWAY_FROM_NS, _AWAY_TO_NS = 1.9 * _MS, 21 * _MS
+# Absences that are judged: the range that has to be reached, with room for blur at its ends.
+SHORTEST_AWAY_NS, LONGEST_AWAY_NS = 1.9 * _MS, 21 * _MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +60,9 @@ class Summary:
         )
 
 
-def _away_error(sample: ShareSample) -> float | None:
+def away_error(sample: ShareSample) -> float | None:
     """The relative error of the mean absence, where that is within the range to be judged."""
-    inside = _AWAY_FROM_NS <= sample.true_away_ns <= _AWAY_TO_NS
+    inside = SHORTEST_AWAY_NS <= sample.true_away_ns <= LONGEST_AWAY_NS
     if not inside or sample.estimate_away_ns is None:
         return None
     return sample.estimate_away_ns / sample.true_away_ns - 1
@@ -65,7 +72,7 @@ def summarize(samples: Sequence[ShareSample], busy: bool) -> Summary:
     """The errors of the samples of busy vCPUs, or of idle ones."""
     chosen = [each for each in samples if each.busy == busy]
     errors = [abs(each.estimate - each.true) for each in chosen if each.estimate is not None]
-    aways = [abs(error) for each in chosen if (error := _away_error(each)) is not None]
+    aways = [abs(error) for each in chosen if (error := away_error(each)) is not None]
     return Summary(
         busy,
         sum(errors) / len(errors) if errors else None,
@@ -82,7 +89,18 @@ def reached(found: Accuracy) -> bool:
     kinds = {each.busy for each in found.samples}
     shares = all(summarize(found.samples, busy).ok for busy in kinds)
     stacks = all(set(each.found) == set(each.true) for each in found.stacks)
-    return shares and stacks and not found.problems
+    costs = all(within_budget(each) for each in found.overheads)
+    return shares and stacks and costs and not found.problems
+
+
+def within_budget(found: Overhead) -> bool:
+    """Whether the probers cost no more than they may."""
+    return _cost(found) <= (BUSY_OVERHEAD if found.busy else IDLE_DUTY)
+
+
+def _cost(found: Overhead) -> float:
+    """What counts: the probers' CPU time, on idle vCPUs all that the host ran them more."""
+    return found.probers if found.busy else max(found.probers, found.ran - found.ran_without)
 
 
 def as_markdown(found: Accuracy, picture: str = "") -> str:
@@ -105,6 +123,8 @@ def as_markdown(found: Accuracy, picture: str = "") -> str:
         lines += [""]
     if found.stacks:
         lines += ["### Stacks", "", *_stack_table(found.stacks), ""]
+    if found.overheads:
+        lines += ["### Overhead", "", *_overhead_table(found.overheads), ""]
     lines += [f"- Not measured: {problem}" for problem in found.problems]
     return "\n".join([*lines, END, ""])
 
@@ -116,17 +136,17 @@ def _table(samples: Sequence[ShareSample]) -> list[str]:
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for each in sorted(samples, key=lambda sample: (sample.about != "share", sample.true)):
-        said, error, away_said, away_error = "-", "-", "-", "-"
+        said, error, away_said, away_off = "-", "-", "-", "-"
         if each.estimate is not None:
             said, error = f"{each.estimate:.3f}", f"{each.estimate - each.true:+.3f}"
         if each.estimate_away_ns is not None:
             away_said = f"{each.estimate_away_ns / _MS:.2f} ms"
-        relative = _away_error(each)
+        relative = away_error(each)
         if relative is not None:
-            away_error = f"{relative:+.0%}"
+            away_off = f"{relative:+.0%}"
         lines.append(
             f"| {each.vcpu} | {each.asked:.2f} | {each.true:.3f} | {said} | {error} "
-            f"| {each.true_away_ns / _MS:.2f} ms | {away_said} | {away_error} | {each.load:.1f} |"
+            f"| {each.true_away_ns / _MS:.2f} ms | {away_said} | {away_off} | {each.load:.1f} |"
         )
     return lines
 
@@ -169,6 +189,21 @@ def _stack_table(probes: Sequence[StackProbe]) -> list[str]:
     return lines
 
 
+def _overhead_table(overheads: Sequence[Overhead]) -> list[str]:
+    lines = [
+        "| dedicated vCPUs | time | CPU time of the probers | host ran the vCPUs | without probers "
+        "| at most |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for each in overheads:
+        word, most = ("busy", BUSY_OVERHEAD) if each.busy else ("idle", IDLE_DUTY)
+        lines.append(
+            f"| {each.vcpus}, {word} | {each.seconds:.0f} s | {each.probers:.2%} | {each.ran:.2%} "
+            f"| {each.ran_without:.2%} | {most:.1%} |"
+        )
+    return lines
+
+
 def insert(page: str, section: str) -> str:
     """`page` with the part between the marks replaced by `section`, which is added without any."""
     before, begin, rest = page.partition(BEGIN)
@@ -176,62 +211,3 @@ def insert(page: str, section: str) -> str:
     if not begin or not end:
         return page.rstrip("\n") + "\n\n" + section if page.strip() else section
     return before + section.rstrip("\n") + after
-
-
-def draw(found: Accuracy, path: Path) -> None:
-    """Estimates against truth as two scatter plots; SVG or PNG by the end of the name.
-
-    Raises:
-        UserError: matplotlib is missing, or the file cannot be written.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError("pictures need matplotlib", "pip install 'scx_vsched[plot]'") from None
-    figure = Figure(figsize=(9.6, 4.6), layout="constrained")
-    shares, aways = figure.subplots(1, 2)
-    for busy, color, marker in ((True, "#1f6fb4", "o"), (False, "#d9822b", "s")):
-        label = "busy vCPU" if busy else "idle vCPU"
-        chosen = [each for each in found.samples if each.busy == busy]
-        pairs = [(each.true, each.estimate) for each in chosen if each.estimate is not None]
-        shares.scatter(*_columns(pairs), c=color, marker=marker, s=26, label=label, alpha=0.85)
-        pairs = [
-            (each.true_away_ns / _MS, each.estimate_away_ns / _MS)
-            for each in chosen
-            if each.estimate_away_ns is not None and _away_error(each) is not None
-        ]
-        aways.scatter(*_columns(pairs), c=color, marker=marker, s=26, label=label, alpha=0.85)
-    line = (0.0, 1.0)
-    shares.plot(line, line, color="#777777", linewidth=0.8)
-    shares.fill_between(
-        line,
-        [each - WORST_ERROR for each in line],
-        [each + WORST_ERROR for each in line],
-        color="#777777",
-        alpha=0.15,
-        label=f"± {WORST_ERROR:g}",
-    )
-    shares.set(xlabel="share that the host gave", ylabel="share estimated", xlim=line, ylim=line)
-    line = (0.0, _AWAY_TO_NS / _MS)
-    aways.plot(line, line, color="#777777", linewidth=0.8)
-    aways.fill_between(
-        line,
-        [each * (1 - AWAY_ERROR) for each in line],
-        [each * (1 + AWAY_ERROR) for each in line],
-        color="#777777",
-        alpha=0.15,
-        label=f"± {AWAY_ERROR:.0%}",
-    )
-    aways.set(xlabel="mean absence on the host, ms", ylabel="estimated, ms", xlim=line, ylim=line)
-    for axes in (shares, aways):
-        axes.set_aspect("equal")
-        axes.legend(frameon=False, loc="upper left")
-    try:
-        # Without a date the same figure gives the same bytes.
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot write {path}: {error}", "end its name in .svg or .png") from None
-
-
-def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    return [x for x, _ in pairs], [y for _, y in pairs]

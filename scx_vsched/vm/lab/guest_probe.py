@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from scx_vsched.vm.agent import Guest
 
-__all__ = ["busy_vcpus", "probe_shares", "probe_stacks"]
+__all__ = ["busy_vcpus", "probe_overhead", "probe_shares", "probe_stacks"]
 
 _NS = 1_000_000_000
 _FIRST_NS = 2 * _NS
@@ -66,7 +66,36 @@ def probe_shares(guest: Guest, name: str, seconds: float, busy: bool) -> dict[st
             "mean_away_ns": activity.mean_ns if activity else None,
             "p95_away_ns": activity.p95_ns if activity else None,
         }
-    return {"vcpus": found, "overhead": snapshot.overhead}
+    return {"vcpus": found}
+
+
+def probe_overhead(
+    guest: Guest, name: str, seconds: float, busy: bool, probing: bool
+) -> dict[str, Any]:
+    """Let the probers run for `seconds` in phase `name`, or nothing where not `probing`.
+
+    All that `scx_vsched probe --watch` does, topology included, but for the display.
+    """
+    from scx_vsched.topology.native import NativeMachine
+    from scx_vsched.topology.prober import Prober, TopologyProbe
+    from scx_vsched.topology.verify import Verifier
+    from scx_vsched.topology.vtop import probe_topology
+
+    machine = NativeMachine()
+    with busy_vcpus(busy):
+        prober = Prober(machine, TopologyProbe(probe_topology, Verifier))
+        prober.first(_FIRST_NS)  # a cost that comes once
+        with phase(guest, name):
+            used_ns, began_ns = time.process_time_ns(), time.monotonic_ns()
+            if probing:
+                for _ in prober.run(round(seconds * _NS), round(seconds * _NS)):
+                    pass
+            else:
+                time.sleep(seconds)
+            wall_ns = time.monotonic_ns() - began_ns
+            used_ns = time.process_time_ns() - used_ns
+    vcpus = len(machine.vcpus())
+    return {"seconds": wall_ns / _NS, "vcpus": vcpus, "overhead": used_ns / wall_ns / vcpus}
 
 
 def probe_stacks(guest: Guest, name: str, times: int) -> list[dict[str, Any]]:

@@ -1,0 +1,71 @@
+"""What the host does to the vCPUs while the probers are tested: profiles made for that.
+
+Two VMs. In the first, of two vCPUs with a host CPU each, a co-runner takes one of them away in
+exact windows: shares from .1 to .8, and absences from 2 to 20 ms; or nothing is taken away at all.
+In the second, of five vCPUs under quotas, two and three share a host CPU, and then none.
+"""
+
+from __future__ import annotations
+
+from scx_vsched.vm.lab.profile import Mechanism, Profile, VcpuShape
+
+__all__ = [
+    "away_patterns",
+    "dedicated_profile",
+    "share_patterns",
+    "stack_profiles",
+    "truly_stacked",
+]
+
+_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+_SHARES_PERIOD_MS = 20
+# Away for so long, then there for as long.
+_AWAY_MS = (2, 3, 4, 6, 8, 10, 15, 20)
+_QUOTA_US, _QUOTA_PERIOD_US = 3_000, 10_000
+
+
+def _shaped(name: str, quota_ms: float, period_ms: float) -> Profile:
+    """A vCPU beside a co-runner, and one that is the guest's alone, with a host CPU each.
+
+    The emulator's own threads run beside the second: their work would be taken from the first.
+    """
+    shape = VcpuShape(round(quota_ms * 1000), round(period_ms * 1000), Mechanism.CORUNNER, pin=True)
+    return Profile(name, "", (shape, VcpuShape(pin=True)), smp="2")
+
+
+def share_patterns() -> tuple[Profile, ...]:
+    """The ladder of shares."""
+    period = _SHARES_PERIOD_MS
+    return tuple(_shaped(f"share-{share:g}", share * period, period) for share in _SHARES)
+
+
+def away_patterns() -> tuple[Profile, ...]:
+    """Absences of different lengths."""
+    return tuple(_shaped(f"away-{away}", away, 2 * away) for away in _AWAY_MS)
+
+
+def dedicated_profile(name: str) -> Profile:
+    """Two vCPUs with a host CPU each, from which nothing is taken."""
+    return Profile(name, "", (VcpuShape(pin=True),) * 2, smp="2")
+
+
+def stack_profiles() -> tuple[Profile, ...]:
+    """Five contended vCPUs: a stacked pair, a stacked triple, and none stacked."""
+
+    def profile(name: str, members: tuple[int, ...]) -> Profile:
+        shapes = tuple(
+            VcpuShape(_QUOTA_US, _QUOTA_PERIOD_US, stack=name if vcpu in members else "")
+            for vcpu in range(5)
+        )
+        return Profile(name, "", shapes, smp="5")
+
+    return profile("pair", (0, 3)), profile("triple", (0, 2, 4)), profile("none", ())
+
+
+def truly_stacked(profile: Profile) -> tuple[tuple[int, ...], ...]:
+    """The vCPUs that a profile puts on one host CPU, each set in increasing order."""
+    groups: dict[str, list[int]] = {}
+    for vcpu, shape in enumerate(profile.shapes):
+        if shape.stack:
+            groups.setdefault(shape.stack, []).append(vcpu)
+    return tuple(tuple(each) for each in groups.values())
