@@ -16,6 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.domains import Domains, Level, combine, members, relation
+from scx_vsched.topology.measure import Evidence
 from scx_vsched.topology.model import (
     FULL_CAPACITY,
     OTHER_NODE,
@@ -115,13 +116,19 @@ def build_topology(
 
 
 def with_measures(topology: Topology, measures: Mapping[int, VCpuMeasure]) -> Topology:
-    """The same placement with capacities and latencies as measured, else full and none."""
+    """The same placement with capacities and latencies as measured, else full and none.
+
+    A kernel that is told of steal takes it off what it counts as a task's run time
+    (kernel/sched/core.c, update_rq_clock_task): there a share of time would count twice.
+    """
+    told = any(measure.evidence is Evidence.STEAL for measure in measures.values())
     return replace(
         topology,
         vcpus=tuple(
             replace(
                 vcpu,
                 capacity=_capacity(measures.get(vcpu.id)),
+                pace=(_speed if told else _capacity)(measures.get(vcpu.id)),
                 latency_ns=_latency_ns(measures.get(vcpu.id)),
             )
             for vcpu in topology.vcpus
@@ -131,6 +138,10 @@ def with_measures(topology: Topology, measures: Mapping[int, VCpuMeasure]) -> To
 
 def _capacity(measure: VCpuMeasure | None) -> int:
     return FULL_CAPACITY if measure is None or measure.capacity is None else measure.capacity
+
+
+def _speed(measure: VCpuMeasure | None) -> int:
+    return FULL_CAPACITY if measure is None or measure.speed is None else measure.speed
 
 
 def _latency_ns(measure: VCpuMeasure | None) -> int:

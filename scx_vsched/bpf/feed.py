@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Feed", "feed_constants", "grace_period"]
 
-_VCPU = struct.Struct("=8H I H 42x")  # two spots, latency_us, capacity; then what BPF writes
+_VCPU = struct.Struct("=8H I H 14x H 26x")  # two spots, latency_us, capacity, pace; rest: BPF's
 _SPOT = 4  # u16 each: llc, node, next, stack
-_LATENCY_AT, _CAPACITY_AT = 16, 20
+_LATENCY_AT, _CAPACITY_AT, _PACE_AT = 16, 20, 36
 _LLC = struct.Struct(f"=III{2 * MAX_NEAR}I")  # first, siblings_known, nr_near, (llc, distance)…
 _ACTIVITY = struct.Struct("=7Q 2B 6x")
 _PROBED_AT = 40  # probed_ns, then next_gap_ns
@@ -85,8 +85,8 @@ class Feed:
         vcpus = obj.map("vcpus")
         for vcpu in topology.vcpus:
             spot = (vcpu.llc, vcpu.node, following[vcpu.id], vcpu.stack)
-            latency_us = _latency_us(vcpu.latency_ns)
-            vcpus.write(vcpu.id, _VCPU.pack(*spot, *spot, latency_us, vcpu.capacity))
+            measures = (_latency_us(vcpu.latency_ns), vcpu.capacity, vcpu.pace)
+            vcpus.write(vcpu.id, _VCPU.pack(*spot, *spot, *measures))
         self._write_llcs(topology, 0)
         size = _VCPU.size * len(topology.vcpus)
         # Elements that BPF writes too are written member by member, in shared memory.
@@ -147,8 +147,9 @@ class Feed:
         new = False
         for vcpu, before in zip(topology.vcpus, self.topology.vcpus, strict=True):
             at = vcpu.id * _VCPU.size
-            if vcpu.capacity != before.capacity:
+            if (vcpu.capacity, vcpu.pace) != (before.capacity, before.pace):
                 self._places[(at + _CAPACITY_AT) // 2] = vcpu.capacity
+                self._places[(at + _PACE_AT) // 2] = vcpu.pace
                 new = True
             if vcpu.latency_ns != before.latency_ns:
                 self._latencies[(at + _LATENCY_AT) // 4] = _latency_us(vcpu.latency_ns)
@@ -219,7 +220,12 @@ def _steady(topology: Topology, before: Topology) -> Topology:
 def _with_measures(places: Topology, measures: Topology) -> Topology:
     """The placement of one topology with the measures of the other."""
     vcpus = tuple(
-        replace(place, capacity=measure.capacity, latency_ns=measure.latency_ns)
+        replace(
+            place,
+            capacity=measure.capacity,
+            pace=measure.pace,
+            latency_ns=measure.latency_ns,
+        )
         for place, measure in zip(places.vcpus, measures.vcpus, strict=True)
     )
     return replace(places, vcpus=vcpus)

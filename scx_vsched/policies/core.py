@@ -12,8 +12,8 @@ STRONG_PERCENT = 75
 class Core(Policy):
     """A fair general-purpose scheduler, before any trick about vCPUs.
 
-    Each task pays virtual time for what it runs, inversely to its weight and in proportion to the
-    vCPU's capacity; the task that has paid least runs next. A hook that another policy leaves out
+    Each task pays virtual time for what it runs, inversely to its weight and in proportion to what
+    the vCPU got done; the task that has paid least runs next. A hook that another policy leaves out
     is taken from here.
     """
 
@@ -37,7 +37,7 @@ class Core(Policy):
 
     def charge_ns(self, task: Task, vcpu: VCpu) -> u64:
         """What ran, as if on a vCPU of full capacity, divided by the weight."""
-        worth = task.ran_ns * max(vcpu.capacity, 1) // FULL_CAPACITY
+        worth = task.ran_ns * max(vcpu.pace, 1) // FULL_CAPACITY
         return worth * NICE_0_WEIGHT // max(task.weight, 1)
 
     def wakeup_vtime(self, task: Task, sched: Sched) -> u64:

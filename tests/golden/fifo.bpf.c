@@ -116,13 +116,14 @@ struct spot {
 struct vcpu {
 	struct spot spots[2];
 	u32 latency_us; /* the mean time for which it is taken away */
-	u16 capacity; /* 0 to 1024 */
+	u16 capacity; /* 0 to 1024, like `pace` */
 
 	u8 running_class; /* TASK_… bits */
 	bool running; /* a task of this scheduler is on the vCPU */
 	u64 vtime; /* of the most advanced task that has started to run here */
 	u32 queued; /* tasks in its queue */
-	u32 dispatches;
+	u16 pace; /* what a task's time here is worth; from the topology, too */
+	u16 dispatches;
 	struct patience patience;
 	u64 running_vtime;
 	u32 running_weight;
@@ -410,6 +411,7 @@ static __always_inline bool task_is_kthread(const struct task_view *view)
 struct vcpu_view {
 	u32 id;
 	u32 capacity;
+	u32 pace;
 	u64 latency_ns;
 	u32 stack;
 	u32 queued;
@@ -429,6 +431,11 @@ static __always_inline u32 vcpu_id(const struct vcpu_view *view)
 static __always_inline u32 vcpu_capacity(const struct vcpu_view *view)
 {
 	return view->capacity;
+}
+
+static __always_inline u32 vcpu_pace(const struct vcpu_view *view)
+{
+	return view->pace;
 }
 
 static __always_inline u64 vcpu_latency_ns(const struct vcpu_view *view)
@@ -794,7 +801,7 @@ static __always_inline u64 hook_charge_ns(const struct task_view *task,
 		const struct vcpu_view *vcpu)
 {
 #line 40 "scx_vsched/policies/core.py"
-	u64 worth = task_ran_ns(task) * py_max_u32(vcpu_capacity(vcpu), 1) / 1024;
+	u64 worth = task_ran_ns(task) * py_max_u32(vcpu_pace(vcpu), 1) / 1024;
 	return py_div_u64(worth * 1024, py_max_u32(task_weight(task), 1));
 }
 
@@ -882,7 +889,7 @@ static __always_inline bool hook_steals(const struct vcpu_view *vcpu,
 
 #pragma clang diagnostic pop
 
-#line 885 "vsched_fifo.bpf.c"
+#line 892 "vsched_fifo.bpf.c"
 /* ---- A task's virtual time ---- */
 
 static __always_inline struct task_ctx *task_ctx(struct task_struct *p)
@@ -992,6 +999,7 @@ static __always_inline struct vcpu_view view_vcpu(const struct place *place)
 	return (struct vcpu_view){
 		.id = place->id,
 		.capacity = READ_ONCE(place->vcpu->capacity),
+		.pace = READ_ONCE(place->vcpu->pace),
 		.latency_ns = READ_ONCE(place->vcpu->latency_us) * 1000ULL,
 		.stack = place->spot->stack,
 		.queued = READ_ONCE(place->vcpu->queued),

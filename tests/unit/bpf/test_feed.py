@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -77,8 +78,8 @@ class Programs:
         return struct.unpack_from("=4H", self.tables["vcpus"].read(vcpu), 8 * copy)
 
     def measures(self, vcpu: int) -> tuple[int, ...]:
-        """latency_us and capacity."""
-        return struct.unpack_from("=IH", self.tables["vcpus"].read(vcpu), 16)
+        """latency_us, capacity and pace."""
+        return struct.unpack_from("=IH14xH", self.tables["vcpus"].read(vcpu), 16)
 
 
 def topology(
@@ -113,7 +114,7 @@ def test_both_copies_begin_alike(programs: Programs) -> None:
     for copy in (0, 1):
         assert programs.spot(2, copy) == (0, 0, 0, 2)
         assert programs.spot(1, copy) == (1, 0, 3, 1)
-    assert programs.measures(1) == (4000, 300)
+    assert programs.measures(1) == (4000, 300, 300)
     assert programs.ran == []
 
 
@@ -146,10 +147,19 @@ def test_capacities_alone_move_nothing(programs: Programs) -> None:
     feed = feed_of(programs, topology())
     assert not feed.update(topology(capacity=256))
     assert programs.ran == ["vsched_weigh"]
-    assert programs.measures(1) == (0, 256)
+    assert programs.measures(1) == (0, 256, 256)
     assert not feed.update(topology(capacity=256))
     assert programs.ran == ["vsched_weigh"], "nothing was new"
     assert feed.topology.vcpus[1].capacity == 256
+
+
+def test_a_pace_of_its_own_is_new_too(programs: Programs) -> None:
+    first = topology(capacity=256)
+    feed = feed_of(programs, first)
+    vcpus = [replace(vcpu, pace=900) if vcpu.id == 1 else vcpu for vcpu in first.vcpus]
+    assert not feed.update(replace(first, vcpus=tuple(vcpus)))
+    assert programs.measures(1) == (0, 256, 900)
+    assert programs.ran == ["vsched_weigh"]
 
 
 def test_a_latency_is_news_only_when_it_differs_much(programs: Programs) -> None:
@@ -223,7 +233,8 @@ def test_layouts_are_those_of_the_object(core_object: Path) -> None:
         assert kind
         found[name] = {m.name: m.offset for m in kind.members} | {"size": kind.value}
     vcpu, activity, llc = found["vcpu"], found["activity"], found["llc_info"]
-    assert (vcpu["spots"], vcpu["latency_us"], vcpu["capacity"], vcpu["size"]) == (0, 16, 20, 64)
+    assert (vcpu["spots"], vcpu["latency_us"], vcpu["capacity"]) == (0, 16, 20)
+    assert (vcpu["pace"], vcpu["size"]) == (36, 64)
     assert list(found["spot"].items()) == [
         ("llc", 0), ("node", 2), ("next", 4), ("stack", 6), ("size", 8),
     ]  # fmt: skip
