@@ -34,7 +34,7 @@ _PROBED_AT = 40  # probed_ns, then next_gap_ns
 _LATENCY_STEPS = 4  # a latency is new that differs by more than this part
 
 _CLOCK_MONOTONIC_COARSE = 6  # its resolution is the tick (kernel/time/posix-timers.c)
-_TRIES = 100  # for a vCPU that comes or goes at the same time
+_TRIES = 20  # for a vCPU that comes or goes at the same time
 _RETRY_S = 0.01
 _SYS_MEMBARRIER, _MEMBARRIER_CMD_GLOBAL = 324, 1  # x86-64
 
@@ -100,6 +100,7 @@ class Feed:
     def update(self, topology: Topology) -> bool:
         """Put `topology` in force while the scheduler runs; whether the placement changed.
 
+        While vCPUs come and go all the time the placement stays; the next call tries again.
         Raises BpfError where the kernel refuses, ValueError for another number of vCPUs.
         """
         before = self.topology
@@ -115,12 +116,11 @@ class Feed:
         return False
 
     def _move(self, topology: Topology) -> bool:
-        """Put another placement in force; False where the kernel cannot."""
+        """Put another placement in force; False where that cannot be, for now or on this kernel."""
         copy = (self.epoch + 1) & 1
         self._write_spots(topology, copy)
         self._write_llcs(topology, copy)
         if not self._switch():
-            self.fixed = True
             return False
         self.epoch += 1
         self.topology = topology
@@ -183,7 +183,8 @@ class Feed:
             if result != errno.EAGAIN:
                 break
             time.sleep(_RETRY_S)
-        if result not in {0, errno.EOPNOTSUPP}:
+        self.fixed = result == errno.EOPNOTSUPP
+        if result not in {0, errno.EAGAIN, errno.EOPNOTSUPP}:
             raise BpfError("cannot change the topology", result)
         return result == 0
 

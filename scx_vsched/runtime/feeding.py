@@ -99,13 +99,15 @@ class Feeding:
             notice(f"warning: the scheduler is told no more of the vCPUs: {error}")
 
     def _probe(self) -> None:
-        snapshots = self._snapshots
-        if snapshots is None:
+        probe = self._snapshots
+        if probe is None:
             # Takes seconds in an emulated guest, where the scheduler is at work meanwhile.
             from scx_vsched.runtime.probing import snapshots  # noqa: PLC0415
+
+            probe = snapshots
         claims = read_claims().domains
         source = TopologySource(claims)
-        for snapshot in snapshots(claims, self._stopping):
+        for snapshot in probe(claims, self._stopping):
             self.topology = source.topology(snapshot)
             sure = {
                 vcpu: forecast.at_ns

@@ -33,6 +33,7 @@ VCPUS = 4
 SPIN = ["sh", "-c", "while :; do :; done"]
 NAP_S = 0.004
 CHANGE_S = 0.1
+HOTPLUG_S = 60.0
 
 libc = ctypes.CDLL(None)
 
@@ -120,8 +121,8 @@ def _ran_ns(process: subprocess.Popen[bytes]) -> int:
     return int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[0])
 
 
-def change(guest: Guest, object_path: str, seconds: float) -> dict[str, Any]:
-    """Change the topology many times under spinners and, where installed, messages.
+def change(guest: Guest, object_path: str, rounds: int) -> dict[str, Any]:
+    """Change the topology six times a round under spinners and, where installed, messages.
 
     `progress_ns` is what each spinner ran in the last two seconds, without changes.
     """
@@ -132,13 +133,12 @@ def change(guest: Guest, object_path: str, seconds: float) -> dict[str, Any]:
     ):
         time.sleep(0.5)
         alone = scheduler.caches()
-        moves, slowest, end = 0, 0.0, time.monotonic() + seconds
-        while time.monotonic() < end:
-            for one in _changing():
-                before = time.monotonic()
-                moves += scheduler.feed.update(one)
-                slowest = max(slowest, time.monotonic() - before)
-                time.sleep(CHANGE_S)
+        moves, slowest = 0, 0.0
+        for one in _changing() * rounds:
+            before = time.monotonic()
+            moves += scheduler.feed.update(one)
+            slowest = max(slowest, time.monotonic() - before)
+            time.sleep(CHANGE_S)
         guest.progress(f"{moves} changes")
         apart = [scheduler.caches()]
         time.sleep(1)
@@ -183,12 +183,12 @@ def _hotplug(vcpu: int) -> Iterator[list[int]]:
         thread.join()
 
 
-def hotplug(guest: Guest, object_path: str, seconds: float) -> dict[str, Any]:
+def hotplug(guest: Guest, object_path: str, times: int) -> dict[str, Any]:
     """Change the topology while vCPU 3 comes and goes; what each cache counts in the end."""
     with _scheduler(object_path) as scheduler, _running(*[SPIN] * (VCPUS + 1)) as processes:
         with _hotplug(VCPUS - 1) as toggles:
-            moves, end = 0, time.monotonic() + seconds
-            while time.monotonic() < end:
+            moves, end = 0, time.monotonic() + HOTPLUG_S
+            while toggles[0] < times and time.monotonic() < end:
                 for one in _changing():
                     moves += scheduler.feed.update(one)
         scheduler.feed.update(topology(llcs=(0, 0, 0, 1)))
@@ -209,20 +209,20 @@ def hotplug(guest: Guest, object_path: str, seconds: float) -> dict[str, Any]:
         }
 
 
-def _wakes(start: int, count: int = 100) -> dict[int, int]:
-    """Where a task wakes that sleeps time and again, having begun on vCPU `start`."""
-    os.sched_setaffinity(0, {start})
-    time.sleep(NAP_S)
-    os.sched_setaffinity(0, range(VCPUS))
+def _wakes(last: int, count: int = 50) -> dict[int, int]:
+    """Where a task wakes that last ran on the vCPU `last`, time and again."""
     seen: Counter[int] = Counter()
     for _ in range(count):
+        os.sched_setaffinity(0, {last})
+        time.sleep(NAP_S)
+        os.sched_setaffinity(0, range(VCPUS))
         time.sleep(NAP_S)
         seen[libc.sched_getcpu()] += 1
     return dict(seen)
 
 
 def avoid(guest: Guest, object_path: str) -> dict[str, Any]:
-    """Where a sleeper wakes that begins on vCPU 1: equal, weak, stacked, and the only idle one."""
+    """Where a task wakes that last ran on vCPU 1: equal, weak, stacked, the only idle one."""
     del guest
     with _scheduler(object_path, topology()) as scheduler:
         found: dict[str, Any] = {"equal": _wakes(1)}

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.vm
 
 OBJECT = f"{GUEST_DIR}/core.bpf.o"
 SECONDS = 1_000_000_000
-WAKES = 100
+WAKES = 50
 
 
 @pytest.fixture(scope="module", params=["oldest", "newest"])
@@ -33,8 +33,8 @@ def outcome(request: pytest.FixtureRequest, guests: Guests, core_object: Path) -
     return guests.run(
         request.param,
         [
-            Step("guest_feed:change", {**path, "seconds": 6.0}, "change"),
-            Step("guest_feed:hotplug", {**path, "seconds": 4.0}, "hotplug"),
+            Step("guest_feed:change", {**path, "rounds": 2}, "change"),
+            Step("guest_feed:hotplug", {**path, "times": 6}, "hotplug"),
             Step("guest_feed:avoid", path, "avoid"),
             Step("guest_feed:capacity", {**path, "seconds": 2.0}, "capacity"),
         ],
@@ -56,8 +56,7 @@ def test_no_task_is_lost_while_the_topology_changes(outcome: Outcome) -> None:
     result = value(outcome, "change")
     assert result["state"] == "enabled"
     assert not result["fixed"]
-    assert result["moves"] >= 12
-    assert result["epoch"] == result["moves"] == result["stats"]["topologies"]
+    assert result["epoch"] == result["moves"] == result["stats"]["topologies"] == 12
     assert result["stats"]["settled"] > 0, "tasks waited whose cache was another one then"
     assert min(result["progress_ns"]) > 0, result["progress_ns"]
     # it waits for a grace period, among 90 tasks on vCPUs that share the host's CPUs
@@ -76,7 +75,7 @@ def test_vcpus_come_and_go_while_the_topology_changes(outcome: Outcome) -> None:
     result = value(outcome, "hotplug")
     assert result["state"] == "enabled"
     assert result["moves"] >= 6
-    assert result["hotplugs"] >= 3
+    assert result["hotplugs"] >= 6
     assert result["counted"][:3] == [1, 1, 2]
     assert min(result["progress_ns"]) > 0, result["progress_ns"]
 
@@ -86,8 +85,8 @@ def test_waking_tasks_avoid_weak_and_stacked_vcpus(outcome: Outcome) -> None:
     # JSON has no numbers as keys
     assert result["equal"].get("1", 0) > WAKES / 2, "the vCPU that a task ran on is best"
     for case in ("weak", "stacked", "stacked, another cache"):
-        assert result[case].get("1", 0) <= WAKES / 20, (case, result[case])
-    assert result["stacked, another cache"].get("0", 0) > WAKES / 2, "its own cache first"
+        assert result[case].get("1", 0) <= WAKES / 10, (case, result[case])
+    assert result["stacked, another cache"].get("0", 0) > WAKES / 2, "the nearest strong one"
     assert result["only idle one"].get("1", 0) > WAKES / 2, "but idle is better than busy"
 
 

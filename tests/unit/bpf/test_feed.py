@@ -178,6 +178,16 @@ def test_a_vcpu_that_comes_or_goes_meanwhile_means_once_more(programs: Programs)
     assert programs.ran.count("vsched_switch_topology") == 3
 
 
+def test_while_vcpus_come_and_go_the_next_update_tries_again(programs: Programs) -> None:
+    feed = feed_of(programs, topology())
+    programs.answers = [errno.EAGAIN] * 1000
+    assert not feed.update(topology((0, 0, 1, 1), capacity=100))
+    assert programs.ran[-1] == "vsched_weigh"
+    programs.answers = []
+    assert feed.update(topology((0, 0, 1, 1), capacity=100))
+    assert not feed.fixed
+
+
 def test_a_kernel_that_cannot_move_tasks_keeps_the_placement(programs: Programs) -> None:
     feed = feed_of(programs, topology())
     programs.answers = [errno.EOPNOTSUPP]
