@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scx_vsched.topology.handovers import Handovers
     from scx_vsched.topology.placement import Pair
     from scx_vsched.topology.records import Availability
     from scx_vsched.topology.spins import Spinner, Spins
@@ -35,6 +36,8 @@ _FEW_GAPS, _REGULAR = 3, 0.3
 # Comparisons become longer while it is unclear, up to this.
 _LONGEST_NS = 80 * _MS
 _MOST_TURNS = 5
+# A vCPU that the guest wants for no more than this part of the time is silent.
+_SILENT = 0.3
 # The error of a share of which too little was seen.
 _UNKNOWN = 0.3
 
@@ -103,44 +106,66 @@ def _share_error(seen: Availability) -> float:
 
 
 def stacked_by_gain(
-    spinner: Spinner, pairs: Sequence[Pair], duration_ns: int
+    spinner: Spinner, pairs: Sequence[Pair], duration_ns: int, handovers: Handovers
 ) -> tuple[list[Pair], list[Pair]]:
-    """Those of `pairs`, which never run together, that are stacked, and those that may be."""
+    """Those of `pairs`, which never run together, that are stacked, and those that may be.
+
+    Where the guest's own tasks keep the others from being silent nothing is gained: there
+    `handovers`, to which the watches are added, tell, and where gains leave it open.
+    """
     stacked: list[Pair] = []
     left = list(pairs)
-    gains = _Gains(spinner)
+    gains = _Gains(spinner, handovers)
     for _ in range(_MOST_TURNS):
         if not left:
             break
         left = gains.watch(left, duration_ns)
-        stacked += [pair for pair in left if gains.proven(pair)]
+        for pair in left:
+            evidence = gains if gains.silent(pair) else handovers
+            if evidence.proven(pair):
+                stacked.append(pair)
         left = [pair for pair in left if pair not in stacked and not gains.refuted(pair)]
         duration_ns = min(2 * duration_ns, max(_LONGEST_NS, duration_ns))
-    return stacked, left
+    stacked += [pair for pair in left if handovers.proven(pair)]
+    return stacked, [pair for pair in left if pair not in stacked]
 
 
 class _Gains:
     """Shares of vCPUs when all spin, and when none of those does that they never meet."""
 
-    def __init__(self, spinner: Spinner) -> None:
+    def __init__(self, spinner: Spinner, handovers: Handovers) -> None:
         self._spinner = spinner
+        self._handovers = handovers
         self._together: dict[int, _Share] = {}
         self._apart: dict[int, _Share] = {}
+        self._not_spun: dict[int, tuple[int, int]] = {}  # time, and how much of it busy
 
     def watch(self, pairs: Sequence[Pair], duration_ns: int) -> list[Pair]:
         """One more comparison; the pairs that are here, and did not meet."""
         spins = self._spinner.spin({vcpu for pair in pairs for vcpu in pair}, duration_ns)
+        self._handovers.add(spins)
         for vcpu in spins.active:
             self._together.setdefault(vcpu, _Share()).add(spins, vcpu)
         here = set(spins.active)
         left = [pair for pair in pairs if here.issuperset(pair) and not spins.together(*pair)]
         here.clear()
         for group in _independent(left):
+            since_ns, before = self._spinner.busy_ns()
             spins = self._spinner.spin(group, duration_ns)
+            now_ns, after = self._spinner.busy_ns()
+            for vcpu in (before.keys() & after.keys()).difference(group):
+                lasted, busy = self._not_spun.get(vcpu, (0, 0))
+                busy += after[vcpu] - before[vcpu]
+                self._not_spun[vcpu] = (lasted + now_ns - since_ns, busy)
             for vcpu in spins.active:
                 self._apart.setdefault(vcpu, _Share()).add(spins, vcpu)
             here.update(spins.active)
         return [pair for pair in left if here.issuperset(pair)]
+
+    def silent(self, pair: Pair) -> bool:
+        """Whether the guest itself wanted neither of them much while they did not spin."""
+        seen = [self._not_spun.get(vcpu, (1, 0)) for vcpu in pair]
+        return all(busy <= _SILENT * lasted for lasted, busy in seen)
 
     def proven(self, pair: Pair) -> bool:
         """Both gain and have no more than the whole together; or they have no phase, and may."""
@@ -157,7 +182,8 @@ class _Gains:
         """It is clear that they gain nothing, where their phases may keep them apart."""
         gain, error = self._gain(pair)
         regular = all(self._apart[vcpu].regular for vcpu in pair)
-        return regular and gain + _SURE * error < _GAIN
+        nothing = regular and gain + _SURE * error < _GAIN
+        return nothing and (self.silent(pair) or not self._handovers.possible(pair))
 
     def _gains(self, vcpu: int) -> bool:
         """Whether it gains by itself, or may where chance hides it."""

@@ -36,6 +36,7 @@ class Demand(IntEnum):
     SLEEP = 0  # wakes up now and then: sees gaps of a vCPU that others keep busy, costs little
     IDLE = 1  # spins at SCHED_IDLE: uses only time that nobody else wants
     NORMAL = 2  # spins as an ordinary task
+    URGENT = 3  # spins before the guest's own tasks, which wait: sees all gaps of a busy vCPU too
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,10 +78,14 @@ class Spinner:
         self._machine = machine
         self.watches = 0
 
+    def busy_ns(self) -> tuple[int, Mapping[int, int]]:
+        """The time, and how long each vCPU has been busy: see `Machine.busy_ns`."""
+        return self._machine.now_ns(), self._machine.busy_ns()
+
     def spin(self, vcpus: Collection[int], duration_ns: int) -> Spins:
         """Makes `vcpus` spin at the same time; those that left are absent."""
         self.watches += 1
-        seen = self._machine.watch(vcpus, duration_ns, Demand.NORMAL)
+        seen = self._machine.watch(vcpus, duration_ns, Demand.URGENT)
         origin = min((one.start_ns for one in seen.values()), default=0)
         last = max((one.end_ns for one in seen.values()), default=0)
         return Spins(

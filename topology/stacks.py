@@ -5,7 +5,8 @@ The vCPUs of a stack never run at the same time. More is asked of two that seem 
 1. By chance they should have met often: on a crowded host two that are rarely there may miss each
    other for a while.
 2. Each gets more time when those that it never meets are silent (`gains`): what a stack has is
-   shared out, but not the time of two quotas in opposite phase.
+   shared out, but not the time of two quotas in opposite phase. Or, since a busy guest's own tasks
+   are never silent, one begins whenever the other stops (`handovers`).
 3. Alone with each other they do not meet either. The vCPUs of two stacks may change over in step
    and so miss each other as long as all of them spin.
 """
@@ -18,6 +19,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.gains import stacked_by_gain
+from scx_vsched.topology.handovers import Handovers
 from scx_vsched.topology.spins import CELL_NS
 
 if TYPE_CHECKING:
@@ -65,7 +67,10 @@ def find_stacks(spinner: Spinner, vcpus: Collection[int]) -> Stacks:
         return Stacks((), (), spins)
     duration_ns = _watch_ns(spins, pairs)
     pairs, rare = _that_should_have_met(spinner, pairs, duration_ns)
-    stacked, unclear = stacked_by_gain(spinner, pairs, duration_ns)
+    handovers = Handovers()
+    handovers.add(spins)
+    stacked, unclear = stacked_by_gain(spinner, pairs, duration_ns, handovers)
+    stacked, unclear = _closed(stacked, unclear)
     if any(not _whole(members, stacked) for members in _components(stacked)):
         stacked = _after_duels(spinner, stacked)
     whole = [members for members in _components(stacked) if _whole(members, stacked)]
@@ -122,6 +127,18 @@ def _after_duels(spinner: Spinner, pairs: list[Pair]) -> list[Pair]:
         left += _strangers(spins, duels)
         due = [pair for pair in due if pair not in duels]
     return left
+
+
+def _closed(stacked: list[Pair], unclear: list[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Who is stacked with the same vCPU is stacked with each other, where nothing speaks against.
+
+    Of three in turn some two hand over rarely.
+    """
+    if not unclear:
+        return stacked, unclear
+    sets = [set(members) for members in _components(stacked)]
+    follows = [pair for pair in unclear if any(one.issuperset(pair) for one in sets)]
+    return [*stacked, *follows], [pair for pair in unclear if pair not in follows]
 
 
 def _components(pairs: Iterable[Pair]) -> Iterator[tuple[int, ...]]:

@@ -149,7 +149,7 @@ void pairs_free(struct pair *pairs, uint32_t count);
 
 /* ---- Watch (watch.c) ---- */
 
-enum demand { DEMAND_SLEEP, DEMAND_IDLE, DEMAND_NORMAL, DEMANDS };
+enum demand { DEMAND_SLEEP, DEMAND_IDLE, DEMAND_NORMAL, DEMAND_URGENT, DEMANDS };
 
 struct watch {
 	enum demand demand;

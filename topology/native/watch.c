@@ -6,8 +6,9 @@
  * clock beyond the threshold is time without the vCPU. A sleeper wakes up in fixed periods: a wake-
  * up that is late by more than the threshold found the vCPU away when it was due. What the guest
  * itself gave to others in between (struct waits) is taken off and reported apart; not so for a
- * sleeper at real-time priority, since nothing of the guest's but other real-time tasks holds it up,
- * and its waits are mostly a host that takes the vCPU between the timer and the thread.
+ * probe at real-time priority, since nothing of the guest's but other real-time tasks holds it up,
+ * and a sleeper's waits are mostly a host that takes the vCPU between the timer and the thread. What
+ * the host takes while an ordinary spinner waits for the guest's tasks shows nowhere.
  */
 #define _GNU_SOURCE
 #include "probe.h"
@@ -84,7 +85,7 @@ static uint64_t spin(struct worker *worker, struct waits *waits)
 		watch->loops++;
 		going = !over(worker, now);
 		if (now - last > BLIP_NS) {
-			uint64_t waited = waits_read(waits) + ahead;
+			uint64_t waited = watch->waits ? waits_read(waits) + ahead : 0;
 
 			going = away(worker, last, now - last, waited) && going;
 			/* a wait between the two readings shows in the clock's next step */
@@ -172,7 +173,7 @@ static void run_watch(struct worker *worker)
 	uint64_t end;
 
 	waits_open(&waits);
-	if (watch->demand == DEMAND_SLEEP) {
+	if (watch->demand == DEMAND_SLEEP || watch->demand == DEMAND_URGENT) {
 		watch->waits = !worker_real_time();
 		if (watch->waits)
 			worker_ordinary(SCHED_OTHER, -20);

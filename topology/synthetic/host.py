@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from itertools import pairwise
+from random import Random
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.synthetic.intervals import Interval, intersect, join
@@ -73,6 +75,8 @@ class Host:
 
     def __init__(self, spec: SyntheticSpec, seed: int) -> None:
         self._slice_ns = spec.slice_ns
+        self._switch_ns = spec.switch_ns
+        self._jitter_ns = round(spec.slice_jitter * spec.slice_ns)
         stage = Stage(spec.hierarchy, spec.vcpus, spec.offline, seed)
         self._stages = [(0, stage)]
         for change in sorted(spec.changes, key=lambda change: change.at_ns):
@@ -131,21 +135,32 @@ class Host:
         members = list(free)
         shift = thread * _SHIFT_NS
         first, last = ((at - shift) // self._slice_ns for at in window)
-        edges = {*window, *(k * self._slice_ns + shift for k in range(first + 1, last + 1))}
+        numbers = range(first - 1, last + 2)
+        turns = [k * self._slice_ns + shift + self._late_ns(k, thread) for k in numbers]
+        edges = {*window, *(at for at in turns if window[0] < at < window[1])}
         edges.update(at for times in free.values() for run in times for at in run)
         cuts = sorted(edges)
         shared: dict[int, list[Interval]] = {vcpu: [] for vcpu in members}
         at = dict.fromkeys(members, 0)
+        owner: int | None = None
         for start, end in pairwise(cuts):
-            turn = (start - shift) // self._slice_ns % len(members)
+            turn = numbers[bisect_right(turns, start) - 1] % len(members)
             for vcpu in members[turn:] + members[:turn]:
                 times = free[vcpu]
                 while at[vcpu] < len(times) and times[at[vcpu]][1] <= start:
                     at[vcpu] += 1
                 if at[vcpu] < len(times) and times[at[vcpu]][0] <= start:
-                    shared[vcpu].append((start, end))
+                    switch = 0 if vcpu == owner else min(self._switch_ns, end - start)
+                    shared[vcpu].append((start + switch, end))
+                    owner = vcpu
                     break
         return {vcpu: join(times) for vcpu, times in shared.items()}
+
+    def _late_ns(self, number: int, thread: int) -> int:
+        """How late a turn comes: the same whenever it is asked for."""
+        if not self._jitter_ns:
+            return 0
+        return Random(number << 16 | thread).randrange(self._jitter_ns)  # noqa: S311
 
 
 def _changed(stage: Stage, change: Change, seed: int) -> Stage:

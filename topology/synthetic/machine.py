@@ -176,23 +176,38 @@ class SyntheticMachine:
         self, vcpu: int, window: Interval, running: dict[int, list[Interval]], demand: Demand
     ) -> Availability:
         runs = running[vcpu]
-        if demand is Demand.IDLE:
+        waits: list[Interval] = []  # times in which the guest has others run, if anybody
+        if demand is not Demand.URGENT:
             for stage, part in self._host.stages(*window):
-                others = stage.load(vcpu, *part)
-                runs = intersect(runs, subtract(window, others))
+                waits += stage.load(vcpu, *part)
+        if demand is Demand.NORMAL:
+            waits = intersect(waits, self._turns(window))
+        present = subtract(window, waits)
+        runs = intersect(runs, present)
         ran = total(runs)
+        away = subtract(window, running[vcpu])
+        if demand is Demand.NORMAL:
+            # what the host takes from the guest's others looks like waiting for them
+            away = intersect(away, present)
         noise = 1 + self.spec.noise.speed * float(self._rng.standard_normal())
         loops = ran / 1000 * self.spec.loops_per_us * self._speed(vcpu, window, runs, running)
         return Availability(
             vcpu=vcpu,
             start_ns=window[0],
             end_ns=window[1],
-            gaps=tuple(Gap(start, end - start) for start, end in subtract(window, running[vcpu])),
+            gaps=tuple(Gap(start, end - start) for start, end in away),
             resolution_ns=0,
             loops=int(loops * max(noise, 0.1)),
             cpu_ns=ran,
-            lost_ns=total(running[vcpu]) - ran,
+            lost_ns=window[1] - window[0] - total(away) - ran,
         )
+
+    def _turns(self, window: Interval) -> list[Interval]:
+        """When the guest would run another task of the same priority instead of the probe's."""
+        step = self.spec.guest_slice_ns
+        first, last = (at // step for at in window)
+        turns = [(k * step, (k + 1) * step) for k in range(first, last + 1) if k % 2]
+        return intersect(turns, [window])
 
     def _speed(
         self,

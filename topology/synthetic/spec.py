@@ -108,6 +108,9 @@ class SyntheticSpec:
     steal: Steal = Steal.NONE
     smt_speed: float = 0.6  # of a thread whose sibling is busy
     slice_ns: int = 3_000_000  # how long each of a stack runs in turn
+    slice_jitter: float = 0.0  # by what part of a slice the host may be late with the next turn
+    switch_ns: int = 5_000  # how long it takes to change over from one of a stack to the other
+    guest_slice_ns: int = 4_000_000  # how long the guest runs each of two of its tasks in turn
     loops_per_us: float = 50.0
     sleep_ns: int = 1_000_000  # of a sleeping watcher
     changes: tuple[Change, ...] = ()

@@ -216,6 +216,12 @@ class TestWatch:
         # the machine under test may be a guest, with gaps of its own
         assert sum(gap.length_ns for gap in found.gaps) < 40 * MS
 
+    def test_an_urgent_spinner_goes_before_the_guests_own_tasks(self) -> None:
+        with competitor(ONE):
+            found = NativeMachine().watch([ONE], 80 * MS, Demand.URGENT)[ONE]
+        assert found.lost_ns < 8 * MS
+        assert found.cpu_ns > 40 * MS
+
     def test_the_host_and_the_guest_are_told_apart_without_the_kernels_count(self) -> None:
         # without a free file descriptor the count of waits cannot be read
         process = start(

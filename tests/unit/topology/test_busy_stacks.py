@@ -1,0 +1,102 @@
+"""Stacks of a guest whose own tasks want every vCPU all the time: nobody there is ever silent."""
+
+from __future__ import annotations
+
+import pytest
+from machines import MS, NOISY, away
+
+from scx_vsched.topology.domains import Level, members
+from scx_vsched.topology.records import Demand
+from scx_vsched.topology.spins import Spinner
+from scx_vsched.topology.stacks import Stacks, find_stacks
+from scx_vsched.topology.synthetic import (
+    Always,
+    Both,
+    Hierarchy,
+    Pattern,
+    Periodic,
+    Random,
+    SyntheticMachine,
+    SyntheticSpec,
+    VCpuSpec,
+)
+from scx_vsched.topology.vtop import probe_topology
+
+
+def busy(
+    truth: Hierarchy, runs: dict[int, Pattern], seed: int, jitter: float = 0.1
+) -> SyntheticMachine:
+    """A guest with an endless task on each vCPU; `jitter` is of the host's slices in stacks."""
+    vcpus = {
+        vcpu: VCpuSpec(runs.get(vcpu, Always()), load=Always()) for vcpu in range(len(truth.places))
+    }
+    return SyntheticMachine(SyntheticSpec(truth, vcpus, noise=NOISY, slice_jitter=jitter), seed)
+
+
+def stacks_of(machine: SyntheticMachine) -> Stacks:
+    return find_stacks(Spinner(machine), machine.vcpus())
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [((0, 1),), ((0, 1, 2),), ((0, 4), (1, 5), (2, 6), (3, 7)), ((0, 1, 2), (3, 4, 5))],
+    ids=["pair", "three", "all in pairs", "two threes"],
+)
+@pytest.mark.parametrize(("share", "cycle_ms"), [(0.0, 10), (0.3, 4), (0.3, 10), (0.5, 4)])
+@pytest.mark.parametrize("jitter", [0.0, 0.1])
+def test_stacks_are_found_though_nobody_is_silent(
+    sets: tuple[tuple[int, ...], ...], share: float, cycle_ms: float, jitter: float
+) -> None:
+    truth = Hierarchy.regular(cores=8).stacked(*sets)
+    runs = {v: spec.runs for v, spec in away(truth, share, cycle_ms).items()} if share else {}
+    for seed in range(4):
+        assert stacks_of(busy(truth, runs, seed, jitter)).sets == sets
+
+
+@pytest.mark.parametrize(("share", "cycle_ms"), [(0.3, 10), (0.6, 12), (0.75, 30)])
+def test_a_contended_busy_guest_has_no_false_stacks(share: float, cycle_ms: float) -> None:
+    truth = Hierarchy.regular(cores=5)
+    runs = {vcpu: spec.runs for vcpu, spec in away(truth, share, cycle_ms).items()}
+    for seed in range(50):
+        assert stacks_of(busy(truth, runs, seed)).sets == ()
+
+
+@pytest.mark.parametrize("between_us", [0, 10, 300])
+@pytest.mark.parametrize("noise", [Always(), Random(50 * MS, 1 * MS), Random(10 * MS, 1 * MS)])
+@pytest.mark.parametrize("period_ms", [4, 10, 20])
+def test_quotas_that_fit_into_each_other_are_no_stacks(
+    period_ms: int, noise: Pattern, between_us: int
+) -> None:
+    half = period_ms * MS // 2
+    runs: dict[int, Pattern] = {
+        vcpu: Both(Periodic(half - between_us * 1000, 2 * half, vcpu % 2 * half), noise)
+        for vcpu in range(8)
+    }
+    for seed in range(3):
+        found = stacks_of(busy(Hierarchy.regular(cores=8), runs, seed))
+        assert found.sets == ()
+
+
+@pytest.mark.parametrize("period_ms", [6, 10, 18])
+def test_quotas_in_step_are_no_stacks(period_ms: int) -> None:
+    runs: dict[int, Pattern] = {
+        vcpu: Periodic(period_ms * MS // 3, period_ms * MS) for vcpu in range(6)
+    }
+    assert stacks_of(busy(Hierarchy.regular(cores=6), runs, 1)).sets == ()
+
+
+def test_a_whole_probe_of_a_busy_guest_places_its_stack() -> None:
+    truth = Hierarchy.regular(sockets=2, cores=4).stacked((1, 6))
+    topology = probe_topology(busy(truth, {}, 3))
+    stacks = members(topology.domains, Level.STACK).values()
+    assert [tuple(stack) for stack in stacks if len(stack) > 1] == [(1, 6)]
+
+
+def test_an_ordinary_spinner_misses_what_the_host_takes_from_the_guests_own_tasks() -> None:
+    machine = busy(Hierarchy.regular(cores=2).stacked((0, 1)), {}, 1)
+    ordinary = machine.watch([0, 1], 100 * MS, Demand.NORMAL)[0]
+    urgent = machine.watch([0, 1], 100 * MS, Demand.URGENT)[0]
+    away_ns = [sum(gap.length_ns for gap in seen.gaps) for seen in (ordinary, urgent)]
+    assert away_ns[0] < 35 * MS < 45 * MS < away_ns[1]
+    assert ordinary.lost_ns > 40 * MS
+    assert urgent.lost_ns == 0
