@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from scx_vsched.topology.budget import Allowance, Budget
 from scx_vsched.topology.looks import LookSettings
 from scx_vsched.topology.measure import VCpuMeasure
 from scx_vsched.topology.snapshot import ProbeSnapshot, seen_availability, vcpu_measure
@@ -36,6 +37,11 @@ _SECOND_NS = 1_000_000_000
 _VERIFY_FIRST_NS = 2 * _SECOND_NS
 _VERIFY_MOST_NS = 4 * _SECOND_NS
 _VERIFY_GROWS = 1.25
+# Later where it costs more than this, but no later than after the longest period.
+_VERIFICATION = Allowance(busy=0.001, idle=0.002)
+_VERIFY_LONGEST_NS = 30 * _SECOND_NS
+# Together with verification within 0.5 % of a busy vCPU and 2 % of an idle one.
+_LOOKS = Allowance(busy=0.0035, idle=0.017)
 # A first measurement is done when each vCPU has so many samples in a row without doubt.
 _SURE_SAMPLES = 3
 # Watches kept for pictures.
@@ -84,6 +90,8 @@ class Prober:
         self._maybe_stacked: set[int] = set()
         self._verify_due_ns = 0
         self._verify_period_ns = _VERIFY_FIRST_NS
+        self._verify_earliest_ns = 0
+        self._budget = Budget(machine.now_ns())
         self._watches: deque[Availability] = deque(maxlen=_KEEP_WATCHES)
         self._began = (machine.now_ns(), cpu_ns())
 
@@ -116,10 +124,10 @@ class Prober:
         now = self._machine.now_ns()
         if self._probe and self._verify_due_ns <= now:
             self._check_topology(self._probe)
-        elif self._vcap.due_ns() <= now:
+        elif self._look_due_ns() <= now:
             self._look(None)
         else:
-            due = self._vcap.due_ns()
+            due = self._look_due_ns()
             if self._probe:
                 due = min(due, self._verify_due_ns)
             self._machine.sleep_ns(max(min(due, until_ns) - now, 0))
@@ -134,19 +142,28 @@ class Prober:
                 self.step(until)
             yield self.snapshot()
 
+    def _look_due_ns(self) -> int:
+        """What is in doubt does not wait until there is a budget for it."""
+        due = self._vcap.due_ns()
+        return due if self._vcap.doubtful() else max(due, self._budget.free_ns())
+
     def _look(self, only: Sequence[int] | None) -> None:
+        before_ns = self._cpu_ns()
         seen = self._vcap.look(only)
         changed = self._vcap.changed()
         if len(changed) > 1:
             # Two that came to share a hardware thread take turns from then on.
             self._maybe_stacked |= changed
-            self._verify_due_ns = 0
+            self._verify_due_ns = self._verify_earliest_ns
         for vcpu, look in seen.items():
             log = self._logs.setdefault(vcpu, ActivityLog())
             if vcpu in changed:
                 log.restart()
             log.add(look)
             self._watches.extend(map(seen_availability, look))
+        if only is None:
+            rate = _LOOKS.rate(*self._vcap.kinds())
+            self._budget.spend(self._machine.now_ns(), self._cpu_ns() - before_ns, rate)
 
     def _sure(self) -> bool:
         estimates = self._vcap.estimates()
@@ -164,17 +181,23 @@ class Prober:
         self._maybe_stacked = set()
         self._verifier = topology.verifier(self._machine, found)
         self._verify_period_ns = _VERIFY_FIRST_NS
-        self._verified()
+        self._verified(0)
 
     def _check_topology(self, topology: TopologyProbe) -> None:
-        """Verifies, and probes in full where something does not hold any more."""
+        """Verifies, and probes in full where something does not hold any more.
+
+        What that costs is paid for with the time until the next, but for what a change costs.
+        """
+        before_ns, changes = self._cpu_ns(), self._topology_changes
         stacked = self._newly_stacked()
         if self._verifier is None or stacked or self._verifier.verify().changed:
             self._probe_topology(topology)
+            if changes == self._topology_changes:
+                self._verified(self._cpu_ns() - before_ns)
             return
         grown = round(self._verify_period_ns * _VERIFY_GROWS)
         self._verify_period_ns = min(grown, _VERIFY_MOST_NS)
-        self._verified()
+        self._verified(self._cpu_ns() - before_ns)
 
     def _newly_stacked(self) -> bool:
         """Whether vCPUs whose gaps changed share a hardware thread, which they did not before.
@@ -191,8 +214,11 @@ class Prober:
             len({known[vcpu].stack for vcpu in stack if vcpu in known}) > 1 for stack in found.sets
         )
 
-    def _verified(self) -> None:
-        self._verify_due_ns = self._machine.now_ns() + self._verify_period_ns
+    def _verified(self, cost_ns: int) -> None:
+        now = self._machine.now_ns()
+        paid = round(cost_ns / _VERIFICATION.rate(*self._vcap.kinds()))
+        self._verify_earliest_ns = now + min(paid, _VERIFY_LONGEST_NS)
+        self._verify_due_ns = max(now + self._verify_period_ns, self._verify_earliest_ns)
         self._vcap.others_probed()
 
     # -- concluding ------------------------------------------------------------------------------
@@ -237,6 +263,7 @@ class Prober:
                 **asdict(self._settings),
                 "verify_first_ns": _VERIFY_FIRST_NS,
                 "verify_most_ns": _VERIFY_MOST_NS,
+                "verify_longest_ns": _VERIFY_LONGEST_NS,
             },
         )
 

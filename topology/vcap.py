@@ -101,6 +101,20 @@ class Vcap:
             return self._empty_until_ns
         return min(self._vcpu(vcpu).looks.due_ns for vcpu in self._here)
 
+    def doubtful(self) -> bool:
+        """Whether a look is due that is to confirm another one."""
+        now = self._machine.now_ns()
+        states = [self._vcpu(vcpu) for vcpu in self._here]
+        return any(
+            state.looks.due_ns <= now and state.tracker(self._used(state)).suspect
+            for state in states
+        )
+
+    def kinds(self) -> tuple[int, int]:
+        """How many vCPUs are busy, and how many idle."""
+        busy = sum(self._vcpu(vcpu).looks.demand is Demand.SLEEP for vcpu in self._here)
+        return busy, len(self._here) - busy
+
     def changed(self) -> frozenset[int]:
         """The vCPUs of which the last look found that their gaps had changed."""
         return frozenset(self._changed)

@@ -1,0 +1,73 @@
+"""What probing costs is kept within bounds, whatever a look costs; and steps show in time."""
+
+from __future__ import annotations
+
+import pytest
+from probing import MS, SECOND, TOPOLOGY, load, quota
+
+from scx_vsched.topology.budget import Allowance, Budget
+from scx_vsched.topology.prober import Prober
+from scx_vsched.topology.synthetic import (
+    Change,
+    Hierarchy,
+    SyntheticMachine,
+    SyntheticSpec,
+    VCpuSpec,
+)
+
+
+class _Dear(SyntheticMachine):
+    """Each watch and each set of pair probes also costs `extra_ns`, as on an emulated machine."""
+
+    extra_ns = 15 * MS
+
+    def spent_ns(self) -> int:
+        return self.counters.cpu_ns + self.extra_ns * (self.counters.watches + self.counters.rounds)
+
+
+def dear(*, busy: bool, share: float = 1.0, changes: tuple[Change, ...] = ()) -> _Dear:
+    vcpus = {vcpu: VCpuSpec(quota(share, 10), load=load(busy=busy)) for vcpu in range(2)}
+    return _Dear(SyntheticSpec(Hierarchy.regular(cores=2), vcpus, changes=changes), 1)
+
+
+@pytest.mark.parametrize(("busy", "bound"), [(True, 0.005), (False, 0.02)])
+@pytest.mark.parametrize("share", [1.0, 0.7])
+def test_dear_probes_come_less_often(busy: bool, bound: float, share: float) -> None:
+    machine = dear(busy=busy, share=share)
+    loop = Prober(machine, TOPOLOGY, cpu_ns=machine.spent_ns, seed=1)
+    loop.first(2 * SECOND)
+    list(loop.run(30 * SECOND, 30 * SECOND))
+    began, before = machine.now_ns(), machine.spent_ns()
+    list(loop.run(120 * SECOND, 120 * SECOND))
+    assert (machine.spent_ns() - before) / (machine.now_ns() - began) / 2 <= bound
+
+
+def test_a_change_is_still_seen_where_probes_are_dear() -> None:
+    at = 60 * SECOND
+    shaped = VCpuSpec(quota(0.4, 10), load=load(busy=True))
+    machine = dear(busy=True, changes=(Change(at, vcpus={0: shaped}),))
+    loop = Prober(machine, TOPOLOGY, cpu_ns=machine.spent_ns, seed=1)
+    loop.first(2 * SECOND)
+    list(loop.run(60 * SECOND, at + 30 * SECOND - machine.now_ns()))
+    assert loop.snapshot().measures[0].share == pytest.approx(0.4, abs=0.06)
+
+
+def test_what_was_overspent_has_to_be_earned_first() -> None:
+    budget = Budget(0)
+    rate = Allowance(busy=0.001, idle=0.01).rate(1, 1)
+    assert rate == pytest.approx(0.011)
+    budget.spend(0, 0, rate)
+    assert budget.free_ns() == 0
+    # 10 s of it are saved
+    budget.spend(0, 110 * MS, rate)
+    assert budget.free_ns() == 0
+    budget.spend(0, 11 * MS, rate)
+    assert budget.free_ns() == pytest.approx(SECOND, rel=1e-6)
+    budget.spend(SECOND, 0, rate)
+    assert budget.free_ns() == SECOND
+
+
+def test_nobody_waits_for_ever() -> None:
+    budget = Budget(0)
+    budget.spend(0, 1000 * SECOND, 0.001)
+    assert budget.free_ns() == 15 * SECOND
