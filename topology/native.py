@@ -226,8 +226,8 @@ class NativeMachine:
         fifo = os.sched_param(1)
         if not _permitted(lambda: os.sched_setscheduler(0, os.SCHED_FIFO, fifo)):
             sentences.append(
-                "SCHED_FIFO is not permitted: probes wait behind other tasks, see less of vCPUs that "
-                "are busy, and may miss that such vCPUs are stacked."
+                "SCHED_FIFO is not permitted: probes wait behind other tasks, see less of vCPUs "
+                "that are busy, and may miss that these are stacked."
             )
         if not _permitted(lambda: os.setpriority(os.PRIO_PROCESS, 0, -20)):
             sentences.append(
