@@ -7,9 +7,11 @@ apart either: whose gaps are of all lengths has no phase.
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import combinations, pairwise
 from statistics import fmean, pvariance
 from typing import TYPE_CHECKING
+
+from scx_vsched.topology.joined import components, is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,6 +126,10 @@ def stacked_by_gain(
             evidence = gains if gains.silent(pair) else handovers
             if evidence.proven(pair):
                 stacked.append(pair)
+        unheard = [pair for pair in left if not gains.silent(pair)]
+        for members in components(unheard):
+            if is_whole(members, unheard) and handovers.proven(members):
+                stacked += set(combinations(members, 2)).difference(stacked)
         left = [pair for pair in left if pair not in stacked and not gains.refuted(pair)]
         duration_ns = min(2 * duration_ns, max(_LONGEST_NS, duration_ns))
     stacked += [pair for pair in left if handovers.proven(pair)]
@@ -147,7 +153,7 @@ class _Gains:
         for vcpu in spins.active:
             self._together.setdefault(vcpu, _Share()).add(spins, vcpu)
         here = set(spins.active)
-        left = [pair for pair in pairs if here.issuperset(pair) and not spins.together(*pair)]
+        left = [pair for pair in pairs if here.issuperset(pair) and not spins.met(*pair)]
         here.clear()
         for group in _independent(left):
             since_ns, before = self._spinner.busy_ns()

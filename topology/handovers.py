@@ -24,11 +24,11 @@ __all__ = ["Handovers"]
 # A start so long after a stop is a hand-over. A host takes a few microseconds, an emulator up to a
 # tenth of a millisecond; what takes no time, or less, happens on two hardware threads.
 _SOONEST_NS, _LATEST_NS = 500, 150_000
-# The least probability of a hand-over by chance: hosts change over at ticks, all CPUs together.
-_LEAST_CHANCE = 0.2
+# The least probability of a hand-over to a certain other by chance.
+_LEAST_CHANCE = 0.1
 # Pairs that never ran together are stacked when chance would give as many hand-overs with no more
-# than this probability, and so many stops, or such a part of them, ended in one. Of three in turn
-# every second stop does.
+# than this probability, and so many stops, or such a part of them, ended in one. On a
+# host that has others run too it is every second one.
 _SURE, _FEWEST, _LEAST_PART = 1e-4, 10, 0.3
 # Regular lengths: of so many stops nearly all are hand-overs that agree so many times better.
 _FEWEST_REGULAR, _LEAST_PART_REGULAR, _COUPLED = 10, 0.8, 2.0
@@ -52,18 +52,17 @@ class Handovers:
             edges[vcpu] = (stops, starts)
         self._watches.append(edges)
 
-    def proven(self, pair: Pair) -> bool:
-        """Whether a pair that never ran together hands its hardware thread over."""
-        ways = [self._delays(one, other) for one, other in (pair, pair[::-1])]
+    def proven(self, members: Sequence[int]) -> bool:
+        """Whether vCPUs that never ran together hand their hardware thread over to each other."""
+        ways = [self._delays(vcpu, members) for vcpu in members]
         stops = sum(number for _, number in ways)
         found = sum(len(delays) for delays, _ in ways)
         if stops < _FEWEST or found < _LEAST_PART * stops:
             return False
-        lengths = self._lengths_ns(pair)
+        lengths = self._lengths_ns(members)
         spread = min(_spread(each, _CORE) for each in lengths)
-        chance = _CORE * _LATEST_NS / spread if spread else 1.0
-        chance = min(1.0, max(chance, _LEAST_CHANCE))
-        if _tail(stops, found, chance) <= _SURE:
+        chance = max(_CORE * _LATEST_NS / spread if spread else 1.0, _LEAST_CHANCE)
+        if _tail(stops, found, min(1.0, (len(members) - 1) * chance)) <= _SURE:
             return True
         regularity = min(_spread(each, _HALF) for each in lengths)
         return any(
@@ -75,21 +74,21 @@ class Handovers:
 
     def possible(self, pair: Pair) -> bool:
         """Whether the vCPUs may hand over: few stops were seen, or many ended in a hand-over."""
-        ways = [self._delays(one, other) for one, other in (pair, pair[::-1])]
+        ways = [self._delays(vcpu, pair) for vcpu in pair]
         stops = sum(number for _, number in ways)
         return stops < _FEWEST or sum(len(delays) for delays, _ in ways) >= _LEAST_PART * stops
 
-    def _delays(self, one: int, other: int) -> tuple[list[int], int]:
-        """From one's stop to the other's start, of each hand-over, and how many stops there were.
+    def _delays(self, one: int, members: Sequence[int]) -> tuple[list[int], int]:
+        """From one's stop to another's start, of each hand-over, and how many stops there were.
 
         A watch's edges are no stops: who was about to start is not known there.
         """
         delays: list[int] = []
         number = 0
         for edges in self._watches:
-            if one not in edges or other not in edges:
+            if not edges.keys() >= set(members):
                 continue
-            starts = edges[other][1]
+            starts = sorted(at for vcpu in members if vcpu != one for at in edges[vcpu][1])
             for stop in edges[one][0]:
                 at = bisect_left(starts, stop + _SOONEST_NS)
                 if at < len(starts) and starts[at] <= stop + _LATEST_NS:
@@ -97,8 +96,8 @@ class Handovers:
             number += len(edges[one][0])
         return delays, number
 
-    def _lengths_ns(self, pair: Pair) -> list[list[int]]:
-        """Of each of the two, the lengths from stop to stop and from start to start."""
+    def _lengths_ns(self, members: Sequence[int]) -> list[list[int]]:
+        """Of each of them, the lengths from stop to stop and from start to start."""
         return [
             [
                 after - before
@@ -106,7 +105,7 @@ class Handovers:
                 if vcpu in edges
                 for before, after in pairwise(edges[vcpu][kind])
             ]
-            for vcpu in pair
+            for vcpu in members
             for kind in (0, 1)
         ]
 

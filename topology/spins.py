@@ -17,6 +17,8 @@ __all__ = ["CELL_NS", "Spinner", "Spins"]
 
 # Time is compared in cells; a vCPU ran in a cell when it ran all through.
 CELL_NS = 50_000
+# Absences of up to 0.3 ms, and coming as late as that, are no gaps: another may have run meanwhile.
+_MET_CELLS = 7
 # Shorter runs tell no speed.
 _SHORTEST_RUN_NS = 500_000
 
@@ -39,6 +41,13 @@ class Spins:
     def together(self, a: int, b: int) -> int:
         """In how many cells both ran."""
         return (self.active[a] & self.active[b]).bit_count()
+
+    def met(self, a: int, b: int) -> bool:
+        """Whether both ran at the same time, for longer than an absence that is not seen."""
+        both = self.active[a] & self.active[b]
+        for _ in range(_MET_CELLS - 1):
+            both &= both >> 1
+        return both > 0
 
     def meetings(self, a: int, b: int) -> float:
         """How often one would have begun to run while the other ran, were it left to chance."""

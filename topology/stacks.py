@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 
 from scx_vsched.topology.gains import stacked_by_gain
 from scx_vsched.topology.handovers import Handovers
+from scx_vsched.topology.joined import components, is_whole
 from scx_vsched.topology.spins import CELL_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable
 
     from scx_vsched.topology.placement import Pair
     from scx_vsched.topology.spins import Spinner, Spins
@@ -71,9 +72,9 @@ def find_stacks(spinner: Spinner, vcpus: Collection[int]) -> Stacks:
     handovers.add(spins)
     stacked, unclear = stacked_by_gain(spinner, pairs, duration_ns, handovers)
     stacked, unclear = _closed(stacked, unclear)
-    if any(not _whole(members, stacked) for members in _components(stacked)):
+    if any(not is_whole(members, stacked) for members in components(stacked)):
         stacked = _after_duels(spinner, stacked)
-    whole = [members for members in _components(stacked) if _whole(members, stacked)]
+    whole = [members for members in components(stacked) if is_whole(members, stacked)]
     placed = {vcpu for members in whole for vcpu in members}
     odd = [pair for pair in stacked if placed.isdisjoint(pair)]
     return Stacks(tuple(sorted(whole)), tuple(sorted([*rare, *unclear, *odd])), spins)
@@ -82,11 +83,7 @@ def find_stacks(spinner: Spinner, vcpus: Collection[int]) -> Stacks:
 def _strangers(spins: Spins, pairs: Iterable[Pair]) -> list[Pair]:
     """The pairs that never ran at the same time."""
     here = spins.active.keys()
-    return [
-        (a, b)
-        for a, b in pairs
-        if a in here and b in here and not spins.active[a] & spins.active[b]
-    ]
+    return [(a, b) for a, b in pairs if a in here and b in here and not spins.met(a, b)]
 
 
 def _watch_ns(spins: Spins, pairs: Iterable[Pair]) -> int:
@@ -136,21 +133,6 @@ def _closed(stacked: list[Pair], unclear: list[Pair]) -> tuple[list[Pair], list[
     """
     if not unclear:
         return stacked, unclear
-    sets = [set(members) for members in _components(stacked)]
+    sets = [set(members) for members in components(stacked)]
     follows = [pair for pair in unclear if any(one.issuperset(pair) for one in sets)]
     return [*stacked, *follows], [pair for pair in unclear if pair not in follows]
-
-
-def _components(pairs: Iterable[Pair]) -> Iterator[tuple[int, ...]]:
-    """The vCPUs that pairs join."""
-    sets: list[set[int]] = []
-    for pair in pairs:
-        joined = set(pair).union(*(one for one in sets if not one.isdisjoint(pair)))
-        sets = [one for one in sets if one.isdisjoint(pair)] + [joined]
-    for members in sets:
-        yield tuple(sorted(members))
-
-
-def _whole(members: tuple[int, ...], pairs: Collection[Pair]) -> bool:
-    """Whether each two of them are a pair."""
-    return all(pair in pairs for pair in combinations(members, 2))

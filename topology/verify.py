@@ -49,8 +49,6 @@ _OTHERS_NS, _OTHERS_EACH_NS = 40 * _MS, _MS // 2
 _BRIEF_NS = _MS
 # Stacks spin for so long, which is some turns of the host.
 _STACKS_NS = 12 * _MS
-# So long the vCPUs of a stack must have run together: a clock's resolution is no proof.
-_TOGETHER_CELLS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +170,7 @@ class _Check:
             pairs = [(a, b) for vcpus in stacks for a, b in pairwise(vcpus)]
             self._stacked_pairs = len(pairs)
             for a, b in pairs:
-                if a in here and b in here and spins.together(a, b) >= _TOGETHER_CELLS:
+                if a in here and b in here and spins.met(a, b):
                     together[a, b] = together.get((a, b), 0) + 1
             if not together:
                 return None
@@ -272,7 +270,7 @@ class _Check:
             return None
         spins = self._spinner.spin(vcpus, _STACKS_NS)
         here = spins.active.keys()
-        if all(a not in here or b not in here or spins.together(a, b) for a, b in silent):
+        if all(a not in here or b not in here or spins.met(a, b) for a, b in silent):
             return None
         for stack in find_stacks(self._spinner, vcpus).sets:
             return f"vCPUs {', '.join(map(str, stack))} are stacked now"
