@@ -123,8 +123,11 @@ def stacked_by_gain(
             break
         left = gains.watch(left, duration_ns)
         for pair in left:
-            evidence = gains if gains.silent(pair) else handovers
-            if evidence.proven(pair):
+            if gains.silent(pair):
+                proven = gains.proven(pair) and handovers.some(pair)
+            else:
+                proven = handovers.proven(pair)
+            if proven:
                 stacked.append(pair)
         unheard = [pair for pair in left if not gains.silent(pair)]
         for members in components(unheard):

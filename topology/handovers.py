@@ -27,9 +27,12 @@ _SOONEST_NS, _LATEST_NS = 500, 150_000
 # The least probability of a hand-over to a certain other by chance.
 _LEAST_CHANCE = 0.1
 # Pairs that never ran together are stacked when chance would give as many hand-overs with no more
-# than this probability, and so many stops, or such a part of them, ended in one. On a
-# host that has others run too it is every second one.
+# than this probability, and so many stops, or such a part of them, ended in one; on
+# a host that has others run too it is every second one.
 _SURE, _FEWEST, _LEAST_PART = 1e-4, 10, 0.3
+# Gains may come by chance; with fewer hand-overs than this they did. Two of three in turn, on a
+# host with others, hand over to each other in a fifth to a third of their stops.
+_FEW_STOPS, _SOME = 5, 0.2
 # Regular lengths: of so many stops nearly all are hand-overs that agree so many times better.
 _FEWEST_REGULAR, _LEAST_PART_REGULAR, _COUPLED = 10, 0.8, 2.0
 # Of lengths so large a part tells how irregular they are: noise spoils most of a clock's.
@@ -55,8 +58,7 @@ class Handovers:
     def proven(self, members: Sequence[int]) -> bool:
         """Whether vCPUs that never ran together hand their hardware thread over to each other."""
         ways = [self._delays(vcpu, members) for vcpu in members]
-        stops = sum(number for _, number in ways)
-        found = sum(len(delays) for delays, _ in ways)
+        stops, found = self._count(members)
         if stops < _FEWEST or found < _LEAST_PART * stops:
             return False
         lengths = self._lengths_ns(members)
@@ -72,11 +74,20 @@ class Handovers:
             for delays, number in ways
         )
 
+    def some(self, pair: Pair) -> bool:
+        """Whether enough hand-overs were seen to believe what gains say."""
+        stops, found = self._count(pair)
+        return stops >= _FEW_STOPS and found >= _SOME * stops
+
     def possible(self, pair: Pair) -> bool:
         """Whether the vCPUs may hand over: few stops were seen, or many ended in a hand-over."""
-        ways = [self._delays(vcpu, pair) for vcpu in pair]
-        stops = sum(number for _, number in ways)
-        return stops < _FEWEST or sum(len(delays) for delays, _ in ways) >= _LEAST_PART * stops
+        stops, found = self._count(pair)
+        return stops < _FEWEST or found >= _LEAST_PART * stops
+
+    def _count(self, members: Sequence[int]) -> tuple[int, int]:
+        """How many stops there were, and how many hand-overs."""
+        ways = [self._delays(vcpu, members) for vcpu in members]
+        return sum(number for _, number in ways), sum(len(delays) for delays, _ in ways)
 
     def _delays(self, one: int, members: Sequence[int]) -> tuple[list[int], int]:
         """From one's stop to another's start, of each hand-over, and how many stops there were.

@@ -7,7 +7,7 @@ from machines import MS, NOISY, away
 
 from scx_vsched.topology.domains import Level, members
 from scx_vsched.topology.records import Demand
-from scx_vsched.topology.spins import Spinner
+from scx_vsched.topology.spins import Spinner, Spins
 from scx_vsched.topology.stacks import Stacks, find_stacks
 from scx_vsched.topology.synthetic import (
     Always,
@@ -75,6 +75,28 @@ def test_quotas_that_fit_into_each_other_are_no_stacks(
     for seed in range(3):
         found = stacks_of(busy(Hierarchy.regular(cores=8), runs, seed))
         assert found.sets == ()
+
+
+@pytest.mark.parametrize(
+    ("period_ms", "noise"),
+    [(4, Random(10 * MS, 1 * MS)), (10, Random(6 * MS, 2 * MS)), (20, Random(6 * MS, 2 * MS))],
+)
+def test_gains_by_chance_are_no_stacks_of_an_idle_guest(period_ms: int, noise: Pattern) -> None:
+    half = period_ms * MS // 2
+    vcpus = {
+        vcpu: VCpuSpec(Both(Periodic(half, 2 * half, vcpu % 2 * half), noise)) for vcpu in range(8)
+    }
+    for seed in range(10):
+        spec = SyntheticSpec(Hierarchy.regular(cores=8), vcpus, noise=NOISY)
+        assert stacks_of(SyntheticMachine(spec, seed)).sets == ()
+
+
+def test_an_overlap_shorter_than_a_gap_that_is_seen_proves_nothing() -> None:
+    cells = {0: 0b1111111111, 1: 0b0000111111 << 4, 2: 0b1111111 << 3}
+    spins = Spins(cells, 16, {})
+    assert spins.together(0, 1) == 6
+    assert not spins.met(0, 1)
+    assert spins.met(0, 2)
 
 
 @pytest.mark.parametrize("period_ms", [6, 10, 18])
