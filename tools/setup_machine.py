@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -27,7 +28,8 @@ from scx_vsched.vm.paths import cache_dir  # noqa: E402
 VENV = ROOT / ".venv"
 LOG = cache_dir() / "setup.log"
 
-# What a boot needs, what real programs are run in VMs, and what one of them compiles with.
+# What a boot needs, what real programs are run in VMs, and what one of them and the C extension
+# are compiled with.
 PACKAGES = (
     *("kmod", "cpio", "busybox-static", "file", "xz-utils", "zstd"),
     *("stress-ng", "sysbench", "rt-tests", "gcc", "libc6-dev"),
@@ -129,6 +131,8 @@ def missing_packages(codename: str) -> list[str]:
         wanted += [f"{name}{suite}" for name in QEMU]
     if numbers(have.get(LIBBPF, "0")) < MIN_LIBBPF:
         wanted.append(f"{LIBBPF}{suite}")
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        wanted.append(f"libpython3.{sys.version_info.minor}-dev")
     return wanted
 
 
@@ -162,9 +166,10 @@ def install_packages(steps: Steps) -> None:
 
 
 def install_environment(steps: Steps) -> None:
-    """Make `.venv` with the project in it, unless it is there as pyproject.toml wants it."""
+    """Make `.venv` with the project and its C extension in it, unless both are up to date."""
     version = ".".join(str(part) for part in sys.version_info[:3])
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    inputs = [ROOT / "pyproject.toml", *sorted((ROOT / "topology/native").iterdir())]
+    wanted = hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()
     stamp = VENV / "setup-stamp"
     if stamp.exists() and stamp.read_text().split()[:1] == [wanted]:
         return

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from scx_vsched.errors import UserError
 
 __all__ = [
+    "FULL_CAPACITY",
     "MAX_LLCS",
     "MAX_NEAR",
     "MAX_NODES",
@@ -26,6 +27,8 @@ MAX_NEAR = 64
 
 FULL_CAPACITY = 1024
 
+_ALONE = -1
+
 # Distances between caches, as the hook `steals` documents them; 1 is the same cache.
 SAME_NODE = 2
 OTHER_NODE = 3
@@ -33,13 +36,24 @@ OTHER_NODE = 3
 
 @dataclass(frozen=True, slots=True)
 class VCpuPlace:
-    """One possible vCPU; `llc`, `node` and `core` are indices that count from 0 without gaps."""
+    """One possible vCPU; `llc`, `node` and `core` are indices that count from 0 without gaps.
+
+    `stack` is the lowest vCPU on the same hardware thread: the vCPU's own number unless it is
+    stacked on another. `latency_ns` is the mean time for which it is taken away, 0 when it never is
+    or nobody measured it.
+    """
 
     id: int
     llc: int
     node: int
     core: int
     capacity: int = FULL_CAPACITY  # 0 to 1024
+    stack: int = _ALONE
+    latency_ns: int = 0
+
+    def __post_init__(self) -> None:
+        if self.stack == _ALONE:
+            object.__setattr__(self, "stack", self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +99,17 @@ class Topology:
                 raise UserError(f"vCPU {vcpu.id} and its cache are on different NUMA nodes")
             if not 0 <= vcpu.capacity <= FULL_CAPACITY:
                 raise UserError(f"vCPU {vcpu.id} has the capacity {vcpu.capacity}, not 0 to 1024")
+            if vcpu.latency_ns < 0:
+                raise UserError(f"vCPU {vcpu.id} has the negative latency {vcpu.latency_ns} ns")
+            self._check_stack(vcpu)
+
+    def _check_stack(self, vcpu: VCpuPlace) -> None:
+        if not 0 <= vcpu.stack <= vcpu.id:
+            raise UserError(f"vCPU {vcpu.id} is stacked on {vcpu.stack}, which is not a lower vCPU")
+        lowest = self.vcpus[vcpu.stack]
+        if lowest.stack != lowest.id:
+            raise UserError(
+                f"vCPU {vcpu.id} is stacked on {lowest.id}, not the lowest of its stack"
+            )
+        if lowest.core != vcpu.core:
+            raise UserError(f"vCPU {vcpu.id} is stacked on {lowest.id} of another core")

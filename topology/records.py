@@ -79,7 +79,9 @@ class Availability:
 
     `resolution_ns` is how far a gap's start may be off: 0 for a spinning probe, the sleep for a
     sleeping one. `loops` counts the spinner's rounds in the time that it ran (0 when sleeping),
-    `cpu_ns` is the CPU time the probe itself used.
+    `cpu_ns` is the CPU time the probe itself used. `lost_ns` is the part of the window in which the
+    guest ran others although the probe wanted to run: neither gap nor spinning. A spinner ran for
+    the window less gaps and `lost_ns`.
     """
 
     vcpu: int
@@ -89,6 +91,7 @@ class Availability:
     resolution_ns: int
     loops: int
     cpu_ns: int
+    lost_ns: int = 0
 
 
 class Machine(Protocol):

@@ -7,14 +7,18 @@ larger domain, what is wrong is for the probers to find out.
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scx_vsched.errors import UserError
-from scx_vsched.topology.model import OTHER_NODE, SAME_NODE, Llc, Topology, VCpuPlace
+from scx_vsched.topology.convert import build_topology
+from scx_vsched.topology.domains import Domains, numbered
 
-__all__ = ["claimed_topology", "parse_cpu_list"]
+if TYPE_CHECKING:
+    from scx_vsched.topology.model import Topology
+
+__all__ = ["Claims", "claimed_topology", "parse_cpu_list", "read_claims"]
 
 # Firmware that says nothing of a distance means these (ACPI specification, SLIT).
 _LOCAL_DISTANCE = 10
@@ -38,12 +42,25 @@ def _read(path: Path) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Claims:
+    """What sysfs says: each possible vCPU's domains, and how far NUMA nodes are from each other.
+
+    Every vCPU is a stack of its own, since no hypervisor tells of stacking. `node_distances` are
+    firmware's, by pairs of indices of nodes as in `domains`.
+    """
+
+    domains: dict[int, Domains]
+    node_distances: dict[tuple[int, int], int]
+
+
+@dataclass(frozen=True, slots=True)
 class _Claim:
-    """Keys by which vCPUs are grouped; equal keys mean the same domain."""
+    """Keys by which vCPUs are grouped: equal keys in the same larger domain mean the same."""
 
     node: int
-    llc: tuple[int, int, int]  # node, package, lowest vCPU of the cache
-    core: tuple[int, int, int]  # node, package, core
+    socket: int  # the package
+    llc: int  # lowest vCPU of the cache
+    core: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,63 +105,46 @@ def _claim(cpu: Path, number: int, node: int) -> _Claim | None:
     if package is None or core is None:
         return None  # offline: sysfs describes a CPU only while it is online
     leader = _llc_leader(cpu, number)
-    llc = (node, int(package), -1 if leader is None else leader)
-    return _Claim(node, llc, (node, int(package), int(core)))
+    return _Claim(node, int(package), -1 if leader is None else leader, int(core))
 
 
-def _claims(cpus: Path, nodes: _Nodes) -> list[_Claim]:
-    """A claim for each possible vCPU; Linux numbers them without gaps."""
+def _all_claims(cpus: Path, nodes: _Nodes) -> dict[int, _Claim]:
     possible = parse_cpu_list(_read(cpus / "possible") or "")
     found = [_claim(cpus / f"cpu{n}", n, nodes.of_cpu.get(n, 0)) for n in possible]
     nearest = next((claim for claim in found if claim), None)
     if nearest is None:
         raise UserError(f"{cpus} describes no CPU", "is sysfs mounted?")
-    claims = []
-    for number, claim in zip(possible, found, strict=True):
+    claims = {}
+    for vcpu, claim in zip(possible, found, strict=True):
         if claim:
             nearest = claim
-        claims.append(claim or _Claim(nearest.node, nearest.llc, (nearest.node, -1, number)))
+        # no core has a negative number
+        claims[vcpu] = claim or replace(nearest, core=-1 - vcpu)
     return claims
 
 
-def claimed_topology(sys: Path = Path("/sys")) -> Topology:
-    """The topology of all possible vCPUs as sysfs below `sys` describes it.
+def read_claims(sys: Path = Path("/sys")) -> Claims:
+    """What sysfs below `sys` says of all possible vCPUs.
 
     A vCPU that is offline has no description; it is taken for a core of its own beside the
-    nearest described vCPU with a lower number. Raises UserError when sysfs describes no CPU.
+    nearest described vCPU with a lower number. A package of several NUMA nodes counts as one socket
+    in each of them. Raises UserError when sysfs describes no CPU.
     """
     nodes = _read_nodes(sys / "devices/system/node")
-    claims = _claims(sys / "devices/system/cpu", nodes)
-    node_index = {node: i for i, node in enumerate(sorted({claim.node for claim in claims}))}
-    llc_keys = list(dict.fromkeys(claim.llc for claim in claims))
-    core_keys = list(dict.fromkeys((claim.llc, claim.core) for claim in claims))
-    llc_index = {key: i for i, key in enumerate(llc_keys)}
-    core_index = {key: i for i, key in enumerate(core_keys)}
+    claims = _all_claims(sys / "devices/system/cpu", nodes)
+    domains = numbered(
+        {vcpu: (vcpu, c.core, c.llc, c.socket, c.node) for vcpu, c in claims.items()}
+    )
+    index = {claim.node: domains[vcpu].node for vcpu, claim in claims.items()}
+    distances = {(index[a], index[b]): nodes.distance(a, b) for a in index for b in index}
+    return Claims(domains, distances)
 
-    def near(index: int) -> tuple[tuple[int, int], ...]:
-        home = llc_keys[index][0]
-        others = [i for i in range(len(llc_keys)) if i != index]
-        # ties go to the next cache up, so that thieves do not all start with the first
-        others.sort(
-            key=lambda i: (
-                llc_keys[i][0] != home,
-                nodes.distance(home, llc_keys[i][0]),
-                (i - index) % len(llc_keys),
-            )
-        )
-        return tuple((i, SAME_NODE if llc_keys[i][0] == home else OTHER_NODE) for i in others)
 
-    return Topology(
-        vcpus=tuple(
-            VCpuPlace(
-                number,
-                llc_index[claim.llc],
-                node_index[claim.node],
-                core_index[claim.llc, claim.core],
-            )
-            for number, claim in enumerate(claims)
-        ),
-        llcs=tuple(Llc(i, node_index[key[0]], near(i)) for i, key in enumerate(llc_keys)),
-        nr_nodes=len(node_index),
-        smt=max(Counter((claim.llc, claim.core) for claim in claims).values()) > 1,
+def claimed_topology(sys: Path = Path("/sys")) -> Topology:
+    """The topology of all possible vCPUs as `read_claims` has it."""
+    claims = read_claims(sys)
+    node_of = {own.llc: own.node for own in claims.domains.values()}
+    return build_topology(
+        claims.domains,
+        llc_distance=lambda a, b: claims.node_distances[node_of[a], node_of[b]],
     )

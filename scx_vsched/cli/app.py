@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-_COMMANDS = ("run", "build", "check", "inspect", "policies", "vm")
+_COMMANDS = ("run", "build", "check", "inspect", "policies", "topology", "vm")
+_GROUPS = frozenset({"topology", "vm"})  # those with subcommands of their own
 
 
 class _LazyGroup(TyperGroup):
@@ -29,7 +30,7 @@ class _LazyGroup(TyperGroup):
             return None
         module = importlib.import_module(f"scx_vsched.cli.{cmd_name}")
         convert: Callable[[typer.Typer], Any] = (
-            typer.main.get_group if cmd_name == "vm" else typer.main.get_command
+            typer.main.get_group if cmd_name in _GROUPS else typer.main.get_command
         )
         command = convert(module.app)
         command.name = cmd_name

@@ -44,6 +44,7 @@ static long (*const bpf_probe_read_kernel_str)(void *dst, u32 size, const void *
 static void *(*const bpf_task_storage_get)(void *map, struct task_struct *task, void *value,
 					   u64 flags) = (void *)156;
 static struct task_struct *(*const bpf_get_current_task_btf)(void) = (void *)158;
+static long (*const bpf_loop)(u32 count, void *callback, void *ctx, u64 flags) = (void *)181;
 static void *(*const bpf_kptr_xchg)(void *dst, void *ptr) = (void *)194;
 static void *(*const bpf_map_lookup_percpu_elem)(void *map, const void *key, u32 cpu) = (void *)195;
 

@@ -13,10 +13,8 @@
 
 s32 scx_bpf_create_dsq(u64 dsq_id, s32 node) __ksym;
 s32 scx_bpf_dsq_nr_queued(u64 dsq_id) __ksym __pure;
-void scx_bpf_kick_cpu(s32 cpu, u64 flags) __ksym;
 bool scx_bpf_test_and_clear_cpu_idle(s32 cpu) __ksym;
 s32 scx_bpf_pick_idle_cpu(const struct cpumask *allowed, u64 flags) __ksym;
-const struct cpumask *scx_bpf_get_idle_smtmask(void) __ksym;
 void scx_bpf_put_idle_cpumask(const struct cpumask *mask) __ksym;
 const struct cpumask *scx_bpf_get_online_cpumask(void) __ksym;
 void scx_bpf_put_cpumask(const struct cpumask *mask) __ksym;
@@ -25,7 +23,6 @@ s32 scx_bpf_task_cpu(const struct task_struct *p) __ksym;
 void scx_bpf_error_bstr(char *fmt, unsigned long long *data, u32 size) __ksym;
 void scx_bpf_dump_bstr(char *fmt, unsigned long long *data, u32 size) __ksym;
 
-int bpf_iter_scx_dsq_new(struct bpf_iter_scx_dsq *it, u64 dsq_id, u64 flags) __ksym;
 struct task_struct *bpf_iter_scx_dsq_next(struct bpf_iter_scx_dsq *it) __ksym;
 void bpf_iter_scx_dsq_destroy(struct bpf_iter_scx_dsq *it) __ksym;
 
@@ -37,6 +34,17 @@ bool bpf_cpumask_and(struct bpf_cpumask *dst, const struct cpumask *a,
 		     const struct cpumask *b) __ksym;
 void bpf_rcu_read_lock(void) __ksym;
 void bpf_rcu_read_unlock(void) __ksym;
+
+/*
+ * From 7.1 on the kernel hands some kfuncs the caller's own bpf_prog_aux as a last argument, which
+ * their BTF hides (KF_IMPLICIT_ARGS). Debian's 7.1.13 was built so that the BTF of these, and of a
+ * few that nothing here needs, still shows it: libbpf takes them for other functions, and a call by
+ * the prototype shown is refused too ("cannot find function scx_bpf_kick_cpu_impl in BTF"). There
+ * they are as good as absent, and what uses them has another way or does without.
+ */
+void scx_bpf_kick_cpu(s32 cpu, u64 flags) __ksym __weak;
+const struct cpumask *scx_bpf_get_idle_smtmask(void) __ksym __weak;
+int bpf_iter_scx_dsq_new(struct bpf_iter_scx_dsq *it, u64 dsq_id, u64 flags) __ksym __weak;
 
 /* Both end their argument array with a 0 that no format uses, since it must not be empty. */
 #define scx_bpf_error(fmt, ...)                                                             \
@@ -177,6 +185,8 @@ static __always_inline void dsq_drain_cpu(u64 from, s32 cpu)
 	struct bpf_iter_scx_dsq it;
 	struct task_struct *p;
 
+	if (!KFUNC_EXISTS(bpf_iter_scx_dsq_new))
+		return;
 	if (!bpf_iter_scx_dsq_new(&it, from, 0)) {
 		while ((p = bpf_iter_scx_dsq_next(&it))) {
 			if (scx_bpf_task_cpu(p) == cpu)

@@ -1024,7 +1024,8 @@ static __always_inline s32 claim_idle_in(const struct task_struct *p, struct bpf
 	struct scratch *scratch;
 	u32 zero = 0;
 
-	if (p->nr_cpus_allowed >= online_vcpus)
+	/* all that are possible: a mask of as many as are online may count one that is offline */
+	if (p->nr_cpus_allowed >= nr_vcpu_ids)
 		return scx_bpf_pick_idle_cpu((const struct cpumask *)domain, flags);
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	both = scratch ? scratch->mask : NULL;
@@ -1051,7 +1052,7 @@ static __always_inline struct idle_vcpu claim_idle(const struct task_struct *p,
 	s32 vcpu;
 
 	/* an idle vCPU whose sibling works is slower than a whole idle core in the same cache */
-	if (smt && scope > 0) {
+	if (KFUNC_EXISTS(scx_bpf_get_idle_smtmask) && smt && scope > 0) {
 		const struct cpumask *cores = scx_bpf_get_idle_smtmask();
 		bool whole = bpf_cpumask_test_cpu(near->id, cores);
 
@@ -1218,6 +1219,19 @@ void vsched_enqueue(u64 *ctx)
 		}
 	}
 
+	/* a kernel that cannot kick wakes a vCPU by what is put on it */
+	if (!KFUNC_EXISTS(scx_bpf_kick_cpu) && !vcpu_selected(p, flags)) {
+		struct idle_vcpu idle =
+			claim_idle(p, &place, pinned ? 0 : hook_idle_scope(&task, &where));
+
+		if (idle.vcpu >= 0) {
+			count(STAT_KICKED_IDLE);
+			dsq_insert(p, CORE_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL_ON) | idle.vcpu,
+				   slice, flags);
+			return;
+		}
+	}
+
 	if (pinned || hook_stays(&task, &where)) {
 		count(STAT_QUEUED_VCPU);
 		sched = view_sched(place.vcpu->vtime);
@@ -1233,7 +1247,7 @@ void vsched_enqueue(u64 *ctx)
 		join_llc_queue(tctx, &place);
 		dsq_insert_vtime(p, LLC_DSQ(place.vcpu->llc), slice, key, flags);
 	}
-	if (!vcpu_selected(p, flags))
+	if (KFUNC_EXISTS(scx_bpf_kick_cpu) && !vcpu_selected(p, flags))
 		kick_idle(p, &place, pinned ? 0 : hook_idle_scope(&task, &where));
 }
 
@@ -1336,6 +1350,8 @@ static __always_inline int rescue_from(u64 dsq, u32 vcpu, u64 vtime, struct pati
 	struct task_struct *p;
 	int rescued = 0;
 
+	if (!KFUNC_EXISTS(bpf_iter_scx_dsq_new))
+		return 0;
 	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
 		while ((p = bpf_iter_scx_dsq_next(&it))) {
 			struct task_ctx *tctx = task_ctx(p);
@@ -1583,74 +1599,81 @@ static __always_inline s32 create_mask(struct bpf_cpumask **slot)
 	return 0;
 }
 
-static __always_inline s32 init_llc(u32 index)
+/*
+ * Callbacks of bpf_loop(), so that the verifier checks them once however large the guest is. They
+ * end the loop by returning 1, with the reason in @err.
+ */
+static long init_llc(u32 index, s32 *err)
 {
 	struct llc_state *llc = bpf_map_lookup_elem(&llc_states, &index);
-	s32 err;
 
-	if (!llc)
-		return -7; /* E2BIG */
-	err = scx_bpf_create_dsq(LLC_DSQ(index), -1);
-	if (err)
-		return err;
-	return create_mask(&llc->mask);
+	*err = llc ? scx_bpf_create_dsq(LLC_DSQ(index), -1) : -7; /* E2BIG */
+	if (llc && !*err)
+		*err = create_mask(&llc->mask);
+	return *err != 0;
 }
 
-static __always_inline s32 init_node(u32 index)
+static long init_node(u32 index, s32 *err)
 {
 	struct node_state *node = bpf_map_lookup_elem(&node_states, &index);
 
-	return node ? create_mask(&node->mask) : -7; /* E2BIG */
+	*err = node ? create_mask(&node->mask) : -7; /* E2BIG */
+	return *err != 0;
 }
 
-static __always_inline s32 init_vcpu(u32 vcpu, bool online)
+static __always_inline s32 init_place(const struct place *place)
 {
+	struct node_state *node = bpf_map_lookup_elem(&node_states, &place->vcpu->node);
+	const struct cpumask *online;
 	struct bpf_cpumask *mask;
 	struct scratch *scratch;
-	struct node_state *node;
-	struct place place;
 	u32 zero = 0;
 	s32 err;
 
-	scratch = bpf_map_lookup_percpu_elem(&scratches, &zero, vcpu);
-	if (!scratch || !place_of(vcpu, &place))
+	scratch = bpf_map_lookup_percpu_elem(&scratches, &zero, place->id);
+	if (!scratch || !node)
 		return -7; /* E2BIG */
 	err = create_mask(&scratch->mask);
 	if (err)
 		return err;
-	err = scx_bpf_create_dsq(VCPU_DSQ(vcpu), -1);
+	err = scx_bpf_create_dsq(VCPU_DSQ(place->id), -1);
 	if (err)
 		return err;
-	if (online) {
+	online = scx_bpf_get_online_cpumask();
+	if (bpf_cpumask_test_cpu(place->id, online)) {
 		online_vcpus++;
-		place.llc->vcpus++;
+		place->llc->vcpus++;
 	}
-	node = bpf_map_lookup_elem(&node_states, &place.vcpu->node);
+	scx_bpf_put_cpumask(online);
 	bpf_rcu_read_lock();
-	mask = place.llc->mask;
+	mask = place->llc->mask;
 	if (mask)
-		bpf_cpumask_set_cpu(vcpu, mask);
-	mask = node ? node->mask : NULL;
+		bpf_cpumask_set_cpu(place->id, mask);
+	mask = node->mask;
 	if (mask)
-		bpf_cpumask_set_cpu(vcpu, mask);
+		bpf_cpumask_set_cpu(place->id, mask);
 	bpf_rcu_read_unlock();
 	return 0;
+}
+
+static long init_vcpu(u32 vcpu, s32 *err)
+{
+	struct place place;
+
+	*err = place_of(vcpu, &place) ? init_place(&place) : -7; /* E2BIG */
+	return *err != 0;
 }
 
 SEC("struct_ops.s/init")
 s32 vsched_init(u64 *ctx)
 {
-	const struct cpumask *online;
 	s32 err = 0;
 
-	for (u32 i = 0; i < MAX_LLCS && i < nr_llcs && !err; i++)
-		err = init_llc(i);
-	for (u32 i = 0; i < MAX_NODES && i < nr_nodes && !err; i++)
-		err = init_node(i);
-	online = scx_bpf_get_online_cpumask();
-	for (u32 i = 0; i < MAX_VCPUS && i < nr_vcpu_ids && !err; i++)
-		err = init_vcpu(i, bpf_cpumask_test_cpu(i, online));
-	scx_bpf_put_cpumask(online);
+	bpf_loop(nr_llcs, init_llc, &err, 0);
+	if (!err)
+		bpf_loop(nr_nodes, init_node, &err, 0);
+	if (!err)
+		bpf_loop(nr_vcpu_ids, init_vcpu, &err, 0);
 	return err;
 }
 

@@ -1,4 +1,4 @@
-"""The default policy in guests of odd shapes: more possible than present vCPUs, nodes without."""
+"""The default policy in guests of odd shapes: more possible than online vCPUs, nodes without."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from scx_vsched.topology.sysfs import parse_cpu_list
 from scx_vsched.vm.job import GUEST_DIR, Step
 from scx_vsched.vm.machine import Shape
 
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.vm
 
-# Two sockets of two cores with two threads, six of eight vCPUs present; two nodes with vCPUs and
-# a third that has memory only.
+# Two sockets of two cores with two threads, of which two vCPUs never come up: to the scheduler they
+# are as if absent. (Absent ones cannot be had under TCG: where Linux knows no hypervisor it ignores
+# what ACPI says of them.) Two nodes with vCPUs and a third that has memory only.
 ODD = Shape(
-    cpus="6,maxcpus=8,sockets=2,cores=2,threads=2",
+    cpus="8,sockets=2,cores=2,threads=2",
+    kernel_args=("maxcpus=6",),
     memory="2G",
     numa=("768M,cpus=0-3", "768M,cpus=4-7", "512M"),
     distances=("0,1=20", "0,2=30", "1,2=30"),
@@ -39,7 +42,8 @@ def test_odd_topology(guests: Guests, core_object: Path, role: str) -> None:
     step = outcome.steps[0]
     assert step.ok, step.traceback
     assert outcome.facts["possible"] == "0-7"
-    assert outcome.facts["online"] == "0-5"
+    # one thread of each core comes first
+    assert len(parse_cpu_list(outcome.facts["online"])) == 6
     assert step.value["nodes"] == ["node0", "node1", "node2"]
     assert step.value["exit_info"] is None, step.value["exit_info"]["summary"]
     assert step.value["state"] == "enabled"

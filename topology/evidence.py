@@ -1,0 +1,234 @@
+"""What one watch says: gaps without the guest's own noise, and the share of time with its error.
+
+A sleeping probe wakes after `resolution_ns` at the latest and reports by how much it came late: the
+vCPU was taken away up to that long before, in the mean half of it. A gap's end is exact for every
+probe. So shares are taken over whole cycles, from the end of one gap to the end of another, which
+also removes the bias of a window on an idle vCPU: that starts with a full quota.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from scx_vsched.topology.records import Gap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from scx_vsched.topology.records import Availability
+
+__all__ = ["NOISE_NS", "Observation", "ShareSample", "mean_gap_ns", "observe", "share_of", "sleeper_noise_ns"]
+
+# Shorter absences are the guest's own interrupts and the probe's own jitter.
+NOISE_NS = 300_000
+# Two gaps with less between them are one: the probe ran just long enough to look at the clock.
+_JOIN_NS = 100_000
+# Errors (standard deviations of a share): where there are too few cycles to tell, and at least.
+_FEW_CYCLES_ERROR = 0.03
+_PARTIAL_ERROR = 0.10
+_LEAST_ERROR = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class ShareSample:
+    """The share of time in which one vCPU ran, as seen up to `at_ns`, with its standard error.
+
+    `cycles` counts whole cycles of running and being away, of `span_ns` in all; 0 when a share
+    without them stands for the whole window.
+    """
+
+    vcpu: int
+    at_ns: int
+    share: float
+    error: float
+    cycles: int
+    span_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A watch with its gaps made comparable: noise dropped, starts corrected, no open end.
+
+    `seen_late_ns` holds what a sleeping probe saw of each gap, for `mean_gap_ns`.
+    """
+
+    vcpu: int
+    start_ns: int
+    end_ns: int
+    gaps: tuple[Gap, ...]  # whole ones, in the order of time
+    open_gap_ns: int  # length so far of a gap that the window's end cut off
+    resolution_ns: int
+    seen_late_ns: tuple[int, ...]
+
+    @property
+    def elapsed_ns(self) -> int:
+        """The window's length."""
+        return self.end_ns - self.start_ns
+
+    @property
+    def away_ns(self) -> int:
+        """The time in which the vCPU was away, whole gaps and the open one."""
+        return sum(gap.length_ns for gap in self.gaps) + self.open_gap_ns
+
+    @property
+    def whole(self) -> tuple[Gap, ...]:
+        """The gaps that begin and end within the window."""
+        return self.gaps[1:] if self._begins_away else self.gaps
+
+    @property
+    def cut_gaps(self) -> int:
+        """How many gaps the window cuts off, at its start and at its end."""
+        return self._begins_away + (self.open_gap_ns > 0)
+
+    @property
+    def _begins_away(self) -> bool:
+        return bool(self.gaps) and self.gaps[0].start_ns <= self.start_ns
+
+    @property
+    def span_ns(self) -> int:
+        """The length of all whole cycles, from the first gap's end to the last one's."""
+        return _end(self.gaps[-1]) - _end(self.gaps[0]) if self.gaps else 0
+
+    @property
+    def cycle_ns(self) -> int | None:
+        """The mean time from a gap's end to the next gap's end; None with fewer than two gaps."""
+        if len(self.gaps) < 2:
+            return None
+        return self.span_ns // (len(self.gaps) - 1)
+
+
+def _end(gap: Gap) -> int:
+    return gap.start_ns + gap.length_ns
+
+
+def _joined(gaps: Iterable[Gap]) -> list[Gap]:
+    joined: list[Gap] = []
+    for gap in gaps:
+        if joined and gap.start_ns - _end(joined[-1]) < _JOIN_NS:
+            start = joined[-1].start_ns
+            joined[-1] = Gap(start, max(_end(gap), _end(joined[-1])) - start)
+        else:
+            joined.append(gap)
+    return joined
+
+
+def observe(seen: Availability) -> Observation:
+    """Clean up one watch. What is shorter than noise counts as time in which the vCPU ran."""
+    noise_ns = sleeper_noise_ns(seen.resolution_ns) if seen.resolution_ns else NOISE_NS
+    late = [
+        gap
+        for gap in _joined(sorted(seen.gaps, key=lambda gap: gap.start_ns))
+        if gap.length_ns >= noise_ns
+    ]
+    gaps: list[Gap] = []
+    open_ns = 0
+    earliest = seen.start_ns
+    for gap in late:
+        start = max(gap.start_ns - seen.resolution_ns // 2, earliest)
+        end = min(_end(gap), seen.end_ns)
+        if end > start:
+            gaps.append(Gap(start, end - start))
+            earliest = end
+    if gaps and seen.end_ns - _end(gaps[-1]) < _JOIN_NS:
+        open_ns = gaps.pop().length_ns
+        late.pop()
+    return Observation(
+        seen.vcpu,
+        seen.start_ns,
+        seen.end_ns,
+        tuple(gaps),
+        open_ns,
+        seen.resolution_ns,
+        tuple(gap.length_ns for gap in late if gap.start_ns > seen.start_ns + seen.resolution_ns)
+        if seen.resolution_ns
+        else (),
+    )
+
+
+def share_of(look: Sequence[Observation]) -> ShareSample:
+    """The share of time in which the vCPU ran during one look: one watch or several of one vCPU.
+
+    Over whole cycles where there is at least one; else over the windows, with a large error if it
+    was away at all. The error is the ratio estimator's, from the scatter between cycles.
+    """
+    vcpu, at_ns = look[-1].vcpu, look[-1].end_ns
+    whole = [seen for seen in look if len(seen.gaps) > 1]
+    if not whole:
+        elapsed = sum(seen.elapsed_ns for seen in look)
+        away_ns = sum(seen.away_ns for seen in look)
+        share = 1.0 - away_ns / max(elapsed, 1)
+        error = _PARTIAL_ERROR if away_ns else _LEAST_ERROR
+        return ShareSample(vcpu, at_ns, min(max(share, 0.0), 1.0), error, 0, elapsed)
+    span = sum(seen.span_ns for seen in whole)
+    cycles = sum(len(seen.gaps) - 1 for seen in whole)
+    away = sum(gap.length_ns for seen in whole for gap in seen.gaps[1:]) / span
+    return ShareSample(
+        vcpu, at_ns, min(max(1.0 - away, 0.0), 1.0), _error(whole, away, span), cycles, span
+    )
+
+
+def _error(look: Sequence[Observation], away: float, span: int) -> float:
+    # A sleeper's wake-ups keep their distance from the gaps of a quota all through one watch.
+    starts = math.hypot(*(seen.resolution_ns * (len(seen.gaps) - 1) for seen in look))
+    start_error = starts / math.sqrt(12) / span
+    residuals = [
+        gap.length_ns - away * (_end(gap) - _end(before))
+        for seen in look
+        for before, gap in pairwise(seen.gaps)
+    ]
+    cycles = len(residuals)
+    if cycles < 3:
+        scatter = _FEW_CYCLES_ERROR
+    else:
+        squares = sum(residual * residual for residual in residuals)
+        scatter = math.sqrt(squares * cycles / (cycles - 1)) / span
+    return max(math.hypot(scatter, start_error), _LEAST_ERROR)
+
+
+def mean_gap_ns(look: Iterable[Observation]) -> float | None:
+    """The mean length of whole gaps over any watches of one vCPU; None without gaps.
+
+    What a sleeper saw needs care, since it does not see all. Were all gaps of one length, the
+    latenesses would be spread evenly over the last sleep of it, and the mean is half a sleep more.
+    Were they exponential, so would be the latenesses above the least that counts, with the same
+    mean, whatever was missed. How far lengths scatter says where between the two this is.
+    """
+    look = tuple(look)
+    direct = [gap.length_ns for seen in look for gap in seen.whole if not seen.resolution_ns]
+    sleepers = [seen for seen in look if seen.seen_late_ns]
+    late = [late for seen in sleepers for late in seen.seen_late_ns]
+    if not late:
+        return sum(direct) / len(direct) * _cut_off(look) if direct else None
+    resolution = max(seen.resolution_ns for seen in sleepers)
+    mean_late = sum(late) / len(late)
+    above = max(mean_late - sleeper_noise_ns(resolution), 1.0)
+    variance = sum((one - mean_late) ** 2 for one in late) / len(late) - resolution**2 / 12
+    irregular = min(max(variance / above**2, 0.0), 1.0)
+    mean = (1 - irregular) * (mean_late + resolution / 2) + irregular * above
+    mean = (mean * len(late) + sum(direct)) / (len(late) + len(direct))
+    return mean * _cut_off(look)
+
+
+def _cut_off(look: Sequence[Observation]) -> float:
+    """By how much gaps are longer than those seen whole: windows cut long ones off rather.
+
+    All time away over the number of gaps that begin or end within a window, on the average of
+    both, has no such bias. It is noisier, so it counts only as far as lengths differ at all.
+    """
+    whole = [gap.length_ns for seen in look for gap in seen.whole]
+    if not whole:
+        return 1.0
+    mean = sum(whole) / len(whole)
+    variance = sum((length - mean) ** 2 for length in whole) / len(whole)
+    differ = min(2 * math.sqrt(variance) / mean, 1.0)
+    edges = sum(2 * len(seen.whole) + seen.cut_gaps for seen in look)
+    factor = sum(seen.away_ns for seen in look) / (edges / 2) / mean
+    return 1.0 + differ * (factor - 1.0)
+
+
+def sleeper_noise_ns(resolution_ns: int) -> int:
+    """The least lateness that counts: waking up takes an idle or emulated vCPU some time too."""
+    return max(NOISE_NS, resolution_ns // 2)

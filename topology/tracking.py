@@ -1,0 +1,119 @@
+"""One vCPU's share over time: smooth while it is steady, at once when it has changed.
+
+An exponential mean alone, with a half-life of two samples (vSched §1), takes seven samples to
+follow a step to 90 %. So a sample far outside the noise starts a candidate: the vCPU is looked at
+again at once, and when that confirms it, the mean starts anew there. One odd sample is dropped.
+What is published moves only when it would matter, and so a steady vCPU causes no new placement.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scx_vsched.topology.evidence import ShareSample
+
+__all__ = ["PUBLISH_STEP", "ShareTracker", "Verdict"]
+
+_ALPHA = 1 - 0.5 ** (1 / 2)
+# A sample this far from the mean is no noise, whatever the errors claim.
+_LEAST_JUMP = 0.04
+_JUMP_ERRORS = 3.0
+_AGREE_ERRORS = 2.5
+# After so many looks that agree with nothing the newest counts: the share itself is unsteady.
+_MAX_LOOKS = 4
+# What is published stays while the mean is nearer than this (share), or than its noise explains.
+PUBLISH_STEP = 0.03
+_PUBLISH_ERRORS = 3.5
+
+
+class Verdict(Enum):
+    """What a sample meant."""
+
+    STEADY = "steady"
+    SUSPECT = "suspect"  # look again at once
+    CHANGED = "changed"
+
+
+class ShareTracker:
+    """The share of one vCPU: `mean` follows the samples, `published` is for the scheduler."""
+
+    def __init__(self) -> None:
+        self.mean = 1.0
+        self.published = 1.0
+        self.samples = 0  # since the last change
+        self.changes = 0  # of what is published, the first value apart
+        self.steady = 0  # samples in a row without suspicion
+        self._error = 0.0  # typical error of a sample
+        self._candidate: ShareSample | None = None
+        self._looks = 0
+
+    @property
+    def error(self) -> float:
+        """The standard error of `mean`."""
+        weight = _ALPHA / (2 - _ALPHA)
+        return self._error * math.sqrt(max(weight, 1 / max(self.samples, 1)))
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the last sample awaits confirmation."""
+        return self._candidate is not None
+
+    def add(self, sample: ShareSample) -> Verdict:
+        """Take in a sample."""
+        if not self.samples:
+            self._restart(sample.share, sample.error)
+            self.published = sample.share
+            return Verdict.CHANGED
+        if abs(sample.share - self.mean) <= _tolerance(_JUMP_ERRORS, sample.error, self.error):
+            self._candidate = None
+            self._follow(sample)
+            return Verdict.STEADY
+        return self._doubt(sample)
+
+    def _doubt(self, sample: ShareSample) -> Verdict:
+        self.steady = 0
+        before = self._candidate
+        self._looks = self._looks + 1 if before else 1
+        if before and abs(sample.share - before.share) <= _tolerance(
+            _AGREE_ERRORS, sample.error, before.error
+        ):
+            weights = (before.error**-2, sample.error**-2)
+            share = (before.share * weights[0] + sample.share * weights[1]) / sum(weights)
+            return self._change(share, math.hypot(before.error, sample.error) / math.sqrt(2))
+        if self._looks >= _MAX_LOOKS:
+            return self._change(sample.share, sample.error)
+        self._candidate = sample
+        return Verdict.SUSPECT
+
+    def _change(self, share: float, error: float) -> Verdict:
+        self._restart(share, error)
+        self._publish(share)
+        return Verdict.CHANGED
+
+    def _restart(self, share: float, error: float) -> None:
+        self.mean, self._error = share, error
+        self.samples, self.steady = 1, 0
+        self._candidate, self._looks = None, 0
+
+    def _follow(self, sample: ShareSample) -> None:
+        self.samples += 1
+        self.steady += 1
+        # The first samples after a change weigh alike; an exponential mean would trust the first.
+        alpha = max(_ALPHA, 1 / self.samples)
+        surprise = abs(sample.share - self.mean)
+        self.mean += alpha * (sample.share - self.mean)
+        # A window's own scatter is blind to what differs between windows.
+        self._error += alpha * (max(sample.error, surprise) - self._error)
+        if abs(self.mean - self.published) > max(PUBLISH_STEP, _PUBLISH_ERRORS * self.error):
+            self._publish(self.mean)
+
+    def _publish(self, share: float) -> None:
+        self.published = share
+        self.changes += 1
+
+
+def _tolerance(errors: float, one: float, other: float) -> float:
+    return max(_LEAST_JUMP, errors * math.hypot(one, other))

@@ -1,0 +1,317 @@
+"""vcap: the capacity of each vCPU, 0 to 1024 (vSched §3.1, facts §1).
+
+capacity = share of time really available × speed of the core. 1024 is the fastest core of this
+guest running all the time. The share comes from steal or from gaps in the clock, whichever the
+evidence supports (steal.py); both are always taken, so that they can be compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+from scx_vsched.topology.evidence import observe, share_of
+from scx_vsched.topology.looks import Looks, LookSettings, next_window_ns
+from scx_vsched.topology.measure import Evidence
+from scx_vsched.topology.model import FULL_CAPACITY
+from scx_vsched.topology.records import Demand
+from scx_vsched.topology.speed import SpeedTracker
+from scx_vsched.topology.steal import STEAL_TICK_NS, Clocks, StealSource
+from scx_vsched.topology.tracking import ShareTracker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from scx_vsched.topology.evidence import Observation, ShareSample
+    from scx_vsched.topology.records import Machine
+    from scx_vsched.topology.steal import SourceEvidence
+
+__all__ = ["CapacityEstimate", "CapacitySource", "GapSource", "Look", "Round", "Vcap"]
+
+type Look = tuple[Observation, ...]
+"""What was watched of one vCPU in one round, in the order of time; never empty."""
+
+_MS = 1_000_000
+# Wanted for at least this part of the time, a vCPU is busy: a sleeper then sees all its gaps.
+_BUSY = 0.95
+_CLASSIFY_NS = 100 * _MS
+# Speeds: all vCPUs spin for so long, so often; oftener until each was seen running.
+_HEAVY_NS = 10 * _MS
+_HEAVY_EVERY_NS = 30_000 * _MS
+_HEAVY_AGAIN_NS = 2_000 * _MS
+# Steal counts ticks: doubt is settled by a span long enough to count some.
+_STEAL_AGAIN_NS = 450 * _MS
+# Steal says nothing of an idle vCPU; after this long without it the gaps count instead.
+_STEAL_FRESH_NS = 10_000 * _MS
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round brought: readings at its start and end, and what was watched in between."""
+
+    since: Clocks  # the end of the round before
+    after: Clocks
+    seen: Mapping[int, Look]
+
+
+class CapacitySource(Protocol):
+    """One way to tell which share of time a vCPU really had."""
+
+    evidence: Evidence
+
+    def samples(self, done: Round) -> dict[int, ShareSample]:
+        """The shares of the vCPUs of which this source can say anything."""
+
+
+class GapSource:
+    """Shares from gaps in the clock."""
+
+    evidence = Evidence.GAPS
+
+    def samples(self, done: Round) -> dict[int, ShareSample]:
+        """The shares of the vCPUs that were watched."""
+        return {vcpu: share_of(look) for vcpu, look in done.seen.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityEstimate:
+    """What is known of one vCPU.
+
+    `capacity` is what the scheduler gets and moves only when it matters; `share`, with its
+    standard error, is the newest mean. `changes` counts how often `capacity` moved.
+    """
+
+    capacity: int  # 0 to 1024
+    share: float  # 0 to 1
+    error: float
+    speed: float  # 0 to 1
+    evidence: Evidence
+    steal_share: float | None
+    gap_share: float | None
+    samples: int
+    changes: int
+    busy: bool
+
+
+class _VCpu:
+    """The state of one vCPU."""
+
+    def __init__(self, looks: Looks) -> None:
+        self.looks = looks
+        self.trackers = {Evidence.GAPS: ShareTracker(), Evidence.STEAL: ShareTracker()}
+        self.steal_at_ns = 0
+        self.samples = 0
+        self.capacity: int | None = None
+        self.changes = 0
+
+
+class Vcap:
+    """Looks at the vCPUs of a machine, round by round, and keeps an estimate of each."""
+
+    def __init__(
+        self, machine: Machine, settings: LookSettings | None = None, seed: int | None = None
+    ) -> None:
+        self._machine = machine
+        self._settings = settings or LookSettings()
+        # Chance only spreads the looks over time.
+        self._rng = Random(seed)  # noqa: S311
+        self._steal = StealSource()
+        self._gaps = GapSource()
+        self._speed = SpeedTracker()
+        self._vcpus: dict[int, _VCpu] = {}
+        self._clocks: Clocks | None = None
+        self._heavy_due_ns = 0
+        self.cpu_ns = 0  # CPU time of all watches so far
+
+    def due_ns(self) -> int:
+        """When the next look is due (CLOCK_MONOTONIC)."""
+        here = self._machine.vcpus()
+        return min((self._vcpu(vcpu).looks.due_ns for vcpu in here), default=0)
+
+    def evidence(self) -> SourceEvidence:
+        """Which source counts, and why."""
+        return self._steal.judge()
+
+    def estimates(self) -> dict[int, CapacityEstimate]:
+        """What is known of each vCPU that was seen at least once."""
+        return {
+            vcpu: self._estimate(vcpu, state)
+            for vcpu, state in sorted(self._vcpus.items())
+            if state.capacity is not None
+        }
+
+    def look(self, only: Iterable[int] | None = None) -> dict[int, Look]:
+        """One round: watch the vCPUs that are due, or those of `only`, and take in what shows.
+
+        Blocks for the windows' lengths, together less than a second.
+        """
+        since, before = self._classify()
+        self._spin_all(before.at_ns)
+        now = self._machine.now_ns()
+        here = self._machine.vcpus()
+        due = [v for v in here if self._vcpu(v).looks.due_ns <= now] if only is None else list(only)
+        seen = self._watch(due)
+        after = Clocks.read(self._machine)
+        self._take_in(Round(since, after, seen), due)
+        self._clocks = after
+        return seen
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def _vcpu(self, vcpu: int) -> _VCpu:
+        if vcpu not in self._vcpus:
+            self._vcpus[vcpu] = _VCpu(Looks(self._settings, self._rng))
+        return self._vcpus[vcpu]
+
+    def _classify(self) -> tuple[Clocks, Clocks]:
+        """Who is busy, by the time since the last round, in which no probe ran."""
+        since = self._clocks
+        now = Clocks.read(self._machine)
+        if since is None or now.at_ns - since.at_ns < _CLASSIFY_NS:
+            first = since is None
+            since = since or now
+            if first:
+                self._machine.sleep_ns(_CLASSIFY_NS)
+                now = Clocks.read(self._machine)
+        span = now.at_ns - since.at_ns
+        if span >= _CLASSIFY_NS:
+            # Both ends of the span are rounded to ticks.
+            least = _BUSY - min(STEAL_TICK_NS / span, 0.15)
+            for vcpu in self._machine.vcpus():
+                share = now.busy_share(since, vcpu)
+                busy = share is not None and share >= least
+                self._vcpu(vcpu).looks.demand = Demand.SLEEP if busy else Demand.IDLE
+        return since, now
+
+    def _watch(self, due: list[int]) -> dict[int, Look]:
+        """Watches of the same kind together, one kind after the other."""
+        now = self._machine.now_ns()
+        groups: dict[tuple[Demand, tuple[int, ...]], list[int]] = {}
+        for vcpu in due:
+            looks = self._vcpu(vcpu).looks
+            groups.setdefault((looks.demand, looks.windows_ns(now)), []).append(vcpu)
+        seen: dict[int, Look] = {}
+        for (demand, windows_ns), vcpus in sorted(groups.items()):
+            parts: dict[int, list[Observation]] = {}
+            for i, window_ns in enumerate(windows_ns):
+                if i:
+                    self._machine.sleep_ns(round(self._rng.random() * _MS))
+                for vcpu, observed in self._watch_once(vcpus, window_ns, demand).items():
+                    parts.setdefault(vcpu, []).append(observed)
+            if demand is not Demand.SLEEP:
+                self._extend(parts, demand)
+            for vcpu, look in parts.items():
+                self._vcpu(vcpu).looks.seen(look)
+                seen[vcpu] = tuple(look)
+        return seen
+
+    def _watch_once(
+        self, vcpus: list[int], window_ns: int, demand: Demand
+    ) -> dict[int, Observation]:
+        found: dict[int, Observation] = {}
+        before = Clocks.read(self._machine)
+        watched = self._machine.watch(vcpus, window_ns, demand)
+        after = Clocks.read(self._machine)
+        for vcpu, seen in watched.items():
+            observed = observe(seen)
+            self.cpu_ns += seen.cpu_ns
+            self._vcpu(vcpu).looks.paid(observed.elapsed_ns, seen.cpu_ns)
+            self._steal.compare(before, after, observed)
+            if demand is Demand.SLEEP or _ran(seen.cpu_ns, observed):
+                found[vcpu] = observed
+        return found
+
+    def _extend(self, parts: dict[int, list[Observation]], demand: Demand) -> None:
+        """Go on with idle vCPUs of which a gap was seen, but no whole cycles."""
+        while True:
+            longer: dict[int, list[int]] = {}
+            for vcpu, look in parts.items():
+                if extension := next_window_ns(look[-1], self._settings):
+                    longer.setdefault(extension, []).append(vcpu)
+            if not longer:
+                return
+            for extension, group in sorted(longer.items()):
+                for vcpu, observed in self._watch_once(group, extension, demand).items():
+                    # the first, short look began with an unused quota
+                    parts[vcpu] = [observed]
+                for vcpu in group:
+                    if parts[vcpu][-1].elapsed_ns < extension * 9 // 10:
+                        return  # it left, or the guest needs it now
+
+    def _spin_all(self, now_ns: int) -> None:
+        """The heavy phase: all vCPUs at the same moment."""
+        if now_ns < self._heavy_due_ns:
+            return
+        here = self._machine.vcpus()
+        for vcpu, seen in self._machine.watch(here, _HEAVY_NS, Demand.NORMAL).items():
+            self.cpu_ns += seen.cpu_ns
+            self._speed.add(seen, observe(seen))
+            self._vcpu(vcpu)
+        self._speed.settle()
+        complete = all(self._speed.known(vcpu) for vcpu in here)
+        self._heavy_due_ns = now_ns + (_HEAVY_EVERY_NS if complete else _HEAVY_AGAIN_NS)
+
+    # -- concluding ------------------------------------------------------------------------------
+
+    def _take_in(self, done: Round, due: list[int]) -> None:
+        sources: tuple[CapacitySource, ...] = (self._gaps, self._steal)
+        now = done.after.at_ns
+        touched = set(due)
+        for source in sources:
+            for vcpu, sample in source.samples(done).items():
+                state = self._vcpu(vcpu)
+                state.trackers[source.evidence].add(sample)
+                if source.evidence is Evidence.STEAL:
+                    state.steal_at_ns = now
+                if source.evidence is self._used(state, now):
+                    state.samples += 1
+                    touched.add(vcpu)
+        for vcpu in sorted(touched):
+            state = self._vcpu(vcpu)
+            used = self._used(state, now)
+            tracker = state.trackers[used]
+            if tracker.suspect:
+                state.looks.again(now + (_STEAL_AGAIN_NS if used is Evidence.STEAL else 0))
+            elif vcpu in due:
+                state.looks.rest(now, steady_looks=tracker.steady)
+            self._publish(vcpu, state, tracker)
+
+    def _used(self, state: _VCpu, now_ns: int) -> Evidence:
+        """The source that counts for one vCPU."""
+        believed = self._steal.judge().kind is Evidence.STEAL
+        fresh = state.steal_at_ns and now_ns - state.steal_at_ns < _STEAL_FRESH_NS
+        return Evidence.STEAL if believed and fresh else Evidence.GAPS
+
+    def _publish(self, vcpu: int, state: _VCpu, tracker: ShareTracker) -> None:
+        if not tracker.samples:
+            return
+        speed = self._speed.speed(vcpu)
+        capacity = round(FULL_CAPACITY * tracker.published * (1.0 if speed is None else speed))
+        if state.capacity is not None and capacity != state.capacity:
+            state.changes += 1
+        state.capacity = capacity
+
+    def _estimate(self, vcpu: int, state: _VCpu) -> CapacityEstimate:
+        used = self._used(state, self._machine.now_ns())
+        tracker = state.trackers[used]
+        gaps, steal = state.trackers[Evidence.GAPS], state.trackers[Evidence.STEAL]
+        speed = self._speed.speed(vcpu)
+        assert state.capacity is not None
+        return CapacityEstimate(
+            capacity=state.capacity,
+            share=tracker.mean,
+            error=tracker.error,
+            speed=1.0 if speed is None else speed,
+            evidence=used,
+            steal_share=steal.mean if steal.samples else None,
+            gap_share=gaps.mean if gaps.samples else None,
+            samples=state.samples,
+            changes=state.changes,
+            busy=state.looks.demand is Demand.SLEEP,
+        )
+
+
+def _ran(cpu_ns: int, observed: Observation) -> bool:
+    """Whether a spinner got the time that the host gave; else the guest's own tasks had it."""
+    return cpu_ns >= (observed.elapsed_ns - observed.away_ns) / 2
