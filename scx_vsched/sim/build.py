@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_KERNEL", "KERNELS", "build_library", "cache_dir", "simulated_source"]
 
 # What SIM_KERNEL stands for: which kfuncs exist, and under which names.
-KERNELS = {"6.12": 612, "7.x": 700}
+KERNELS = {"6.12": 612, "7.1.13": 710, "7.x": 700}
 DEFAULT_KERNEL = "7.x"
 
 _ENGINE = Path(__file__).parent / "engine"

@@ -126,6 +126,17 @@ static __always_inline u32 bpf_get_smp_processor_id(void)
 	return sim_this_vcpu;
 }
 
+static __always_inline long bpf_loop(u32 count, void *callback, void *context, u64 flags)
+{
+	u32 i = 0;
+
+	while (i < count) {
+		if (((long (*)(u32, void *))callback)(i++, context))
+			break;
+	}
+	return i;
+}
+
 static __always_inline void *bpf_kptr_xchg(void *slot, void *kptr)
 {
 	void *before = *(void **)slot;

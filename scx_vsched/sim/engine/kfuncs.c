@@ -2,7 +2,7 @@
 /*
  * The kfuncs and helpers that the scheduler calls, each only where the kernel allows it
  * (kernel/sched/ext.c, scx_kf_allowed() and the kfunc sets at its end). SIM_KERNEL chooses the
- * names and forms: those of 6.12 or those of 7.x.
+ * names and forms: those of 6.12, those of 7.x, or those that Debian's 7.1.13 leaves (710).
  */
 #include <stdio.h>
 #include <string.h>
@@ -42,6 +42,7 @@ s32 scx_bpf_dsq_nr_queued(u64 dsq_id)
 	return dsq ? (s32)dsq->nr : -2; /* ENOENT */
 }
 
+#if SIM_KERNEL != 710
 /* can_skip_idle_kick(), kick_one_cpu(), kick_one_cpu_if_idle() */
 void scx_bpf_kick_cpu(s32 cpu, u64 flags)
 {
@@ -64,6 +65,7 @@ void scx_bpf_kick_cpu(s32 cpu, u64 flags)
 	else
 		resched(v);
 }
+#endif
 
 bool scx_bpf_test_and_clear_cpu_idle(s32 cpu)
 {
@@ -84,11 +86,13 @@ const struct cpumask *scx_bpf_get_idle_cpumask(void)
 	return &sim.idle;
 }
 
+#if SIM_KERNEL != 710
 /* Without SMT it is the mask of idle vCPUs. */
 const struct cpumask *scx_bpf_get_idle_smtmask(void)
 {
 	return sim.smt_active ? &sim.idle_smt : &sim.idle;
 }
+#endif
 
 void scx_bpf_put_idle_cpumask(const struct cpumask *mask)
 {
@@ -180,6 +184,7 @@ struct cursor {
 
 _Static_assert(sizeof(struct cursor) <= sizeof(struct bpf_iter_scx_dsq), "the cursor fits");
 
+#if SIM_KERNEL != 710
 int bpf_iter_scx_dsq_new(struct bpf_iter_scx_dsq *it, u64 dsq_id, u64 flags)
 {
 	struct cursor *cursor = (struct cursor *)it;
@@ -191,6 +196,7 @@ int bpf_iter_scx_dsq_new(struct bpf_iter_scx_dsq *it, u64 dsq_id, u64 flags)
 	cursor->seq = cursor->dsq->seq;
 	return 0;
 }
+#endif
 
 /* Sees only what was queued when the iteration began. */
 struct task_struct *bpf_iter_scx_dsq_next(struct bpf_iter_scx_dsq *it)

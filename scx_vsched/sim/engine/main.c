@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* A run from its tables to its results. */
+#include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "api.h"
 
@@ -297,6 +300,15 @@ void *sim_map_values(const char *name, u32 *entries, u32 *size)
 		return *map->values;
 	}
 	return NULL;
+}
+
+/* Sets a constant of the scheduler, which is read-only memory as it is in BPF. */
+void sim_poke(void *address, const void *raw, u32 size)
+{
+	u64 page = sysconf(_SC_PAGESIZE), first = (u64)address & ~(page - 1);
+
+	mprotect((void *)first, (u64)address + size - first, PROT_READ | PROT_WRITE);
+	memcpy(address, raw, size);
 }
 
 /* For Python to compare its own idea of the layout with. */
