@@ -86,6 +86,21 @@ class LatencyClasses:
         best = min(range(len(deviations)), key=deviations.__getitem__, default=None)
         return best if best is not None and deviations[best] <= _REACH else None
 
+    def joined_at(self, latency_ns: float) -> LatencyClasses:
+        """The two classes on both sides of a latency made one; unchanged if there are none."""
+        inner = [found for found in self.classes if found.latency_ns < latency_ns]
+        outer = [found for found in self.classes if found.latency_ns >= latency_ns]
+        if not inner or not outer:
+            return self
+        one, other = inner[-1], outer[0]
+        apart = math.log(other.latency_ns / one.latency_ns)
+        both = LatencyClass(
+            math.sqrt(one.latency_ns * other.latency_ns),
+            max(one.spread, other.spread) + apart / 2 / _REACH,
+            one.members + other.members,
+        )
+        return LatencyClasses((*inner[:-1], both, *outer[1:]))
+
     def deviations(self, latency_ns: float) -> list[float]:
         """How many spreads a latency is away from each class's median."""
         return [

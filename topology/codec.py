@@ -121,6 +121,7 @@ def decode_availability(data: Iterable[Plain], vcpus: Iterable[int]) -> list[Ava
                 resolution_ns=item.get("resolution_ns", 0),
                 loops=item.get("loops", 0),
                 cpu_ns=item.get("cpu_ns", 0),
+                lost_ns=item.get("lost_ns", 0),
             )
         )
     return found
@@ -146,6 +147,7 @@ def _encode_snapshot(snapshot: Snapshot) -> Plain:
         "probes": snapshot.probes,
         "class_latency_ns": classes,
         "settings": dict(sorted(snapshot.settings.items())),
+        "notes": list(snapshot.notes) or None,
     }
     return _known(fields)
 
@@ -157,6 +159,7 @@ def _decode_snapshot(data: Plain) -> Snapshot:
             **data,
             "origin": Origin(data["origin"]),
             "class_latency_ns": {Relation[name.upper()]: ns for name, ns in classes.items()},
+            "notes": tuple(data.get("notes", ())),
         }
     )
 

@@ -144,14 +144,9 @@ def _structure(before: Mapping[int, Domains], after: Mapping[int, Domains]) -> l
     gone, new = sorted(before.keys() - common), sorted(after.keys() - common)
     if gone or new:
         found.append(MembershipChange(tuple(gone), tuple(new)))
-    by_level = {
-        level: _regrouped(
-            _sets({v: before[v] for v in common}, level),
-            _sets({v: after[v] for v in common}, level),
-        )
-        for level in Level
-    }
-    for level in reversed(Level):
+    was, now = ({v: graph[v] for v in common} for graph in (before, after))
+    by_level = {level: _regrouped(_sets(was, level), _sets(now, level)) for level in Level}
+    for level in Level:
         for old, young in by_level[level]:
             if not _follows(by_level, level, old, young):
                 found.append(DomainChange(level, old, young, _moved(old, young)))
@@ -187,8 +182,8 @@ def _follows(
     """Whether a neighbouring level has the same change, of which this one is a consequence."""
     if len(now) == 1:  # joined: because they are joined in something smaller
         return level > Level.STACK and (was, now) in by_level[Level(level - 1)]
-    # parted: because they are parted in something larger
-    return len(was) == 1 and level < Level.NODE and (was, now) in by_level[Level(level + 1)]
+    # parted or moved: because they are parted in something larger
+    return level < Level.NODE and (was, now) in by_level[Level(level + 1)]
 
 
 def _moved(was: Sets, now: Sets) -> tuple[int, ...]:

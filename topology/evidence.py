@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
     from scx_vsched.topology.records import Availability
 
-__all__ = ["NOISE_NS", "Observation", "ShareSample", "mean_gap_ns", "observe", "share_of", "sleeper_noise_ns"]
+__all__ = [
+    "NOISE_NS",
+    "Observation",
+    "ShareSample",
+    "mean_gap_ns",
+    "observe",
+    "share_of",
+    "sleeper_noise_ns",
+]
 
 # Shorter absences are the guest's own interrupts and the probe's own jitter.
 NOISE_NS = 300_000

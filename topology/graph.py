@@ -236,8 +236,11 @@ def _add_pair(graph: networkx.Graph[int], a: int, b: int, pair: PairMeasure) -> 
     if a == b:
         raise UserError(f"a pair of vCPU {a} with itself")
     if graph.has_edge(a, b):
-        if graph.edges[a, b]["pair"] != pair:
-            raise UserError(f"asymmetric: the pair {b}-{a} differs from {a}-{b}")
+        other = graph.edges[a, b]["pair"]
+        if other != pair:
+            raise UserError(
+                f"asymmetric: {b}-{a} is {_described(other)}, but {a}-{b} is {_described(pair)}"
+            )
         return
     own = (graph.nodes[a]["domains"], graph.nodes[b]["domains"])
     implied = relation(*own)
@@ -248,6 +251,11 @@ def _add_pair(graph: networkx.Graph[int], a: int, b: int, pair: PairMeasure) -> 
             _which(own, Level(min(pair.relation, implied))),
         )
     graph.add_edge(a, b, pair=pair)
+
+
+def _described(pair: PairMeasure) -> str:
+    latency = "" if pair.latency_ns is None else f", {pair.latency_ns:g} ns"
+    return f"{RELATION_NAMES[pair.relation]}{latency}, {pair.origin}"
 
 
 def _which(own: tuple[Domains, Domains], level: Level) -> str:

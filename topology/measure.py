@@ -134,7 +134,8 @@ class Snapshot:
     """How and when a graph came to be.
 
     `class_latency_ns` holds the median latency of each relation that was measured, `settings` the
-    prober's settings with units in their names, `probes` how many pairs were probed for it.
+    prober's settings with units in their names, `probes` how many pairs were probed for it, `notes`
+    sentences about what could not be measured or had to be taken on trust.
     """
 
     origin: Origin  # CLAIMED or MEASURED
@@ -145,6 +146,7 @@ class Snapshot:
     probes: int = 0
     class_latency_ns: Mapping[Relation, float] = field(default_factory=dict)
     settings: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.origin is Origin.INFERRED:

@@ -108,8 +108,6 @@ class Topology:
             raise UserError(f"vCPU {vcpu.id} is stacked on {vcpu.stack}, which is not a lower vCPU")
         lowest = self.vcpus[vcpu.stack]
         if lowest.stack != lowest.id:
-            raise UserError(
-                f"vCPU {vcpu.id} is stacked on {lowest.id}, not the lowest of its stack"
-            )
+            raise UserError(f"vCPU {vcpu.id} is stacked on {lowest.id}, itself stacked on another")
         if lowest.core != vcpu.core:
             raise UserError(f"vCPU {vcpu.id} is stacked on {lowest.id} of another core")

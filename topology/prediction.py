@@ -101,9 +101,8 @@ def _find_phase(seen: Sequence[Observation]) -> _Phase | None:
             break
         if not times or (fit is None and len(times) < 2):
             continue
-        if fit:
-            if fit.error_ns(times[-1]) > _AMBIGUOUS * fit.period_ns:
-                break
+        if fit and fit.error_ns(times[-1]) > _AMBIGUOUS * fit.period_ns:
+            break
         watches += 1
         refined = _fit([*times, *chosen], fit.period_ns if fit else period, alone=watches == 1)
         if refined is None:
@@ -156,16 +155,12 @@ def _tolerance(cycle_ns: float) -> float:
     return max(_TOLERANCE * cycle_ns, _LEAST_TOLERANCE_NS)
 
 
-def _periodic(
-    seen: Sequence[Observation], phase: _Phase, length: float, now_ns: int
-) -> Forecast:
+def _periodic(seen: Sequence[Observation], phase: _Phase, length: float, now_ns: int) -> Forecast:
     """How well the phase explains the gaps since it holds, and when the next one begins."""
     period = phase.period_ns
     watched = [watch for watch in seen if watch.end_ns > phase.first_ns]
     starts = [gap.start_ns for watch in watched for gap in watch.gaps]
-    runs = [
-        (start - phase.origin_ns) % period for start in starts
-    ]  # after the vCPU was given back
+    runs = [(start - phase.origin_ns) % period for start in starts]  # after the vCPU was given back
     # Phases next to 0 and next to the period are near each other.
     pivot = median(runs)
     if min(pivot, period - pivot) < period / 4:
@@ -187,9 +182,7 @@ def _periodic(
     return Forecast(round(at), length, min(confidence, 1.0), period)
 
 
-def _random(
-    seen: Sequence[Observation], length: float, now_ns: int, fading: float
-) -> Forecast:
+def _random(seen: Sequence[Observation], length: float, now_ns: int, fading: float) -> Forecast:
     """Without memory: the rest of a gap, if it is in one now, and a mean run."""
     watched = sum(watch.elapsed_ns for watch in seen)
     away = sum(watch.away_ns for watch in seen)

@@ -86,7 +86,7 @@ def headline(graph: VCpuGraph) -> str:
 
 
 def remarks(graph: VCpuGraph) -> list[str]:
-    """What to know besides the table: latencies, stacked sets, stragglers, unmeasured vCPUs."""
+    """What to know besides the table: latencies, stacked sets, stragglers, the prober's notes."""
     lines = []
     if classes := graph.snapshot.class_latency_ns:
         names = {
@@ -105,7 +105,7 @@ def remarks(graph: VCpuGraph) -> list[str]:
         lines.append(f"stragglers: {number_list(slow)}")
     if _wrong_claims(graph):
         lines.append("≠ differs from what the guest was told")
-    return lines
+    return [*lines, *graph.snapshot.notes]
 
 
 def _wrong_claims(graph: VCpuGraph) -> set[tuple[Level, int]]:

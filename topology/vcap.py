@@ -1,6 +1,6 @@
 """vcap: the capacity of each vCPU, 0 to 1024 (vSched §3.1, facts §1).
 
-capacity = share of time really available × speed of the core. 1024 is the fastest core of this
+capacity = share of time really available, times speed of the core. 1024 is the fastest core of this
 guest running all the time. The share comes from steal or from gaps in the clock, whichever the
 evidence supports (steal.py); both are always taken, so that they can be compared.
 """
@@ -18,7 +18,7 @@ from scx_vsched.topology.model import FULL_CAPACITY
 from scx_vsched.topology.records import Demand
 from scx_vsched.topology.speed import SpeedTracker
 from scx_vsched.topology.steal import STEAL_TICK_NS, Clocks, StealSource
-from scx_vsched.topology.tracking import ShareTracker
+from scx_vsched.topology.tracking import ShareTracker, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -85,7 +85,7 @@ class CapacityEstimate:
     capacity: int  # 0 to 1024
     share: float  # 0 to 1
     error: float
-    speed: float  # 0 to 1
+    speed: float | None  # 0 to 1; None until the vCPU was seen spinning
     evidence: Evidence
     steal_share: float | None
     gap_share: float | None
@@ -122,12 +122,30 @@ class Vcap:
         self._vcpus: dict[int, _VCpu] = {}
         self._clocks: Clocks | None = None
         self._heavy_due_ns = 0
+        self._changed: set[int] = set()
         self.cpu_ns = 0  # CPU time of all watches so far
 
     def due_ns(self) -> int:
         """When the next look is due (CLOCK_MONOTONIC)."""
         here = self._machine.vcpus()
-        return min((self._vcpu(vcpu).looks.due_ns for vcpu in here), default=0)
+        if not here:
+            return self._machine.now_ns() + self._settings.period_ns
+        return min(self._vcpu(vcpu).looks.due_ns for vcpu in here)
+
+    def changed(self, vcpu: int) -> bool:
+        """Whether the last look found that the vCPU's gaps had changed."""
+        return vcpu in self._changed
+
+    def sure(self, vcpu: int, samples: int) -> bool:
+        """Whether so many samples in a row agreed."""
+        state = self._vcpu(vcpu)
+        tracker = state.trackers[self._used(state, self._machine.now_ns())]
+        return tracker.samples >= samples and not tracker.suspect
+
+    def others_probed(self) -> None:
+        """Other probes kept vCPUs busy since the last look: that time says nothing of the guest."""
+        if self._clocks is not None:
+            self._clocks = Clocks.read(self._machine)
 
     def evidence(self) -> SourceEvidence:
         """Which source counts, and why."""
@@ -136,7 +154,7 @@ class Vcap:
     def estimates(self) -> dict[int, CapacityEstimate]:
         """What is known of each vCPU that was seen at least once."""
         return {
-            vcpu: self._estimate(vcpu, state)
+            vcpu: self._estimate(vcpu, state, state.capacity)
             for vcpu, state in sorted(self._vcpus.items())
             if state.capacity is not None
         }
@@ -244,6 +262,8 @@ class Vcap:
         if now_ns < self._heavy_due_ns:
             return
         here = self._machine.vcpus()
+        if not here:
+            return
         for vcpu, seen in self._machine.watch(here, _HEAVY_NS, Demand.NORMAL).items():
             self.cpu_ns += seen.cpu_ns
             self._speed.add(seen, observe(seen))
@@ -258,10 +278,13 @@ class Vcap:
         sources: tuple[CapacitySource, ...] = (self._gaps, self._steal)
         now = done.after.at_ns
         touched = set(due)
+        self._changed.clear()
         for source in sources:
             for vcpu, sample in source.samples(done).items():
                 state = self._vcpu(vcpu)
-                state.trackers[source.evidence].add(sample)
+                verdict = state.trackers[source.evidence].add(sample)
+                if source.evidence is Evidence.GAPS and verdict is Verdict.CHANGED:
+                    self._changed.add(vcpu)
                 if source.evidence is Evidence.STEAL:
                     state.steal_at_ns = now
                 if source.evidence is self._used(state, now):
@@ -292,17 +315,16 @@ class Vcap:
             state.changes += 1
         state.capacity = capacity
 
-    def _estimate(self, vcpu: int, state: _VCpu) -> CapacityEstimate:
+    def _estimate(self, vcpu: int, state: _VCpu, capacity: int) -> CapacityEstimate:
         used = self._used(state, self._machine.now_ns())
         tracker = state.trackers[used]
         gaps, steal = state.trackers[Evidence.GAPS], state.trackers[Evidence.STEAL]
         speed = self._speed.speed(vcpu)
-        assert state.capacity is not None
         return CapacityEstimate(
-            capacity=state.capacity,
+            capacity=capacity,
             share=tracker.mean,
             error=tracker.error,
-            speed=1.0 if speed is None else speed,
+            speed=speed,
             evidence=used,
             steal_share=steal.mean if steal.samples else None,
             gap_share=gaps.mean if gaps.samples else None,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-_COMMANDS = ("run", "build", "check", "inspect", "policies", "topology", "vm")
+_COMMANDS = ("run", "build", "check", "inspect", "policies", "probe", "topology", "vm")
 _GROUPS = frozenset({"topology", "vm"})  # those with subcommands of their own
 
 

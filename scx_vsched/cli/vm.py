@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scx_vsched.vm.kernels import Kernel
+    from scx_vsched.vm.run import RunResult
 
 __all__ = ["app"]
 
@@ -37,10 +38,13 @@ _Kernel = Annotated[
     ),
 ]
 _Cpus = Annotated[
-    str,
-    typer.Option("--cpus", help="vCPUs: a number, or QEMU's -smp (8,sockets=2,cores=2,threads=2)."),
+    str | None,
+    typer.Option(
+        "--cpus",
+        help="vCPUs: a number, or QEMU's -smp (8,sockets=2,cores=2,threads=2); default 2.",
+    ),
 ]
-_Memory = Annotated[str, typer.Option("--memory", help="The guest's memory.")]
+_Memory = Annotated[str | None, typer.Option("--memory", help="The guest's memory (default 2G).")]
 _Accel = Annotated[
     str | None,
     typer.Option(
@@ -129,8 +133,22 @@ def run_command(
     tunables: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a tunable.")
     ] = None,
-    cpus: _Cpus = "2",
-    memory: _Memory = "2G",
+    cpus: _Cpus = None,
+    memory: _Memory = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile",
+            metavar="NAME|FILE",
+            help="Shape the vCPUs while the command runs (see `vm profiles`).",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="With --profile: print JSON; the command's output goes to stderr."
+        ),
+    ] = False,
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SEC", min=1, help="Stop the VM after this long.")
     ] = 600,
@@ -139,7 +157,8 @@ def run_command(
 ) -> None:
     """Run a command in a VM under the scheduler; exits with the command's exit code.
 
-    The guest sees this machine's file system, read-only. Statistics follow on standard error.
+    The guest sees this machine's file system, read-only. Statistics follow on standard error, and
+    with --profile what the host really gave each vCPU.
     """
     from scx_vsched.errors import UserError
     from scx_vsched.vm.kernels import find_kernels, select
@@ -151,18 +170,31 @@ def run_command(
         raise UserError("--no-scheduler contradicts --policy, --object and --set")
     if policy and object_path:
         raise UserError("give --policy or --object, not both")
+    if profile and cpus:
+        raise UserError("give --profile or --cpus, not both", "the profile says which vCPUs")
+    if as_json and not profile:
+        raise UserError("--json needs --profile", "it prints what each vCPU of a profile got")
+    shape, plan = Shape(cpus=cpus or "2", memory=memory or "2G"), None
+    if profile:
+        from scx_vsched.vm.lab.placing import plan_for
+
+        plan = plan_for(profile)
+        shape = plan.machine(memory)
     result = run_in_vm(
         select(find_kernels(), kernel),
         command,
         policy=None if no_scheduler else policy or (None if object_path else "core"),
         object_path=object_path,
         tunables=parse_settings(tunables or ()),
-        shape=Shape(cpus=cpus, memory=memory),
+        shape=shape,
         accelerator=accel,
         timeout_s=timeout,
         say=lines(quiet),
+        plan=plan,
+        output=sys.stderr.buffer if as_json else None,
     )
     note = lines(quiet)
+    _print_truth(result, as_json)
     if result.stats is not None:
         note(f"statistics ({result.outcome.where}):")
         for name, value in result.stats.items():
@@ -173,6 +205,34 @@ def run_command(
             print(result.exit_info["dump"], file=sys.stderr)
         raise typer.Exit(result.exit_code or 1)
     raise typer.Exit(result.exit_code)
+
+
+def _print_truth(result: RunResult, as_json: bool) -> None:
+    """What the host gave each vCPU of a shaped VM, asked for and hence never quiet."""
+    if result.truth is None:
+        return
+    from scx_vsched.vm.lab.report import as_data, as_lines
+
+    if as_json:
+        data = {"exit_code": result.exit_code, "where": result.outcome.where}
+        print(json.dumps(data | as_data(result.truth), indent=2))
+    else:
+        print("\n".join(as_lines(result.truth)), file=sys.stderr)
+
+
+@app.command("profiles")
+def profiles_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the built-in profiles of vCPUs for `vm run --profile`."""
+    from scx_vsched.vm.lab.profile import builtin_profiles, load_profile
+
+    found = {name: load_profile(name) for name in builtin_profiles()}
+    if as_json:
+        print(json.dumps({name: asdict(profile) for name, profile in found.items()}, indent=2))
+        return
+    for name, profile in found.items():
+        print(f"{name:<15} {len(profile.shapes):>3} vCPUs  {profile.description}")
 
 
 @app.command("verify")

@@ -98,12 +98,14 @@ def run_job(
     files: Mapping[str, Path] | None = None,
     on_event: Callable[[dict[str, Any]], None] | None = None,
     on_poll: Callable[[Path], None] | None = None,
+    on_machine: Callable[[int], None] | None = None,
     attempts: int = 2,
 ) -> Outcome:
     """Run `job` in a VM on `kernel`.
 
     `files` are copied into the job's directory under their names. `on_event` gets each event as it
-    arrives; `on_poll` gets the job's directory some times a second and once more at the end.
+    arrives; `on_poll` gets the job's directory some times a second and once more at the end;
+    `on_machine` gets the emulator's process id once its vCPU threads run.
 
     `timeout_s` bounds the whole, `boot_s` the time until the job's first sign of life. A lost VM
     is tried again up to `attempts` times in all; a time-out is not.
@@ -134,6 +136,7 @@ def run_job(
             boot_s=boot_s,
             on_event=on_event or (lambda _: None),
             on_poll=on_poll or (lambda _: None),
+            on_machine=on_machine or (lambda _: None),
         )
         try:
             return replace(run.follow(), lost=lost)
@@ -172,10 +175,11 @@ class _Run:
         boot_s: float,
         on_event: Callable[[dict[str, Any]], None],
         on_poll: Callable[[Path], None],
+        on_machine: Callable[[int], None],
     ) -> None:
         self.qemu, self.kernel, self.shape, self.accelerator = qemu, kernel, shape, accelerator
         self.directory, self.timeout_s, self.boot_s = directory, timeout_s, boot_s
-        self._on_event, self._on_poll = on_event, on_poll
+        self._on_event, self._on_poll, self._on_machine = on_event, on_poll, on_machine
         self.log = directory / "console.log"
         self._facts: dict[str, Any] | None = None
         self._steps: list[StepResult] = []
@@ -190,9 +194,10 @@ class _Run:
         else:
             argv = virtme_argv(kernel, shape, name, self.directory)
         with machine_process(argv, self.log, self.timeout_s + _POWER_OFF_S) as process:
-            tuned = False
+            qemu: int | None = None
             for event in self._events(process, started):
-                tuned = tuned or tune(process.pid, self.shape.pin)
+                if qemu is None and (qemu := tune(process.pid, self.shape.pin)) is not None:
+                    self._on_machine(qemu)
                 self._on_poll(self.directory)
                 if event is not None:
                     self._take(event)
@@ -284,10 +289,7 @@ class _Run:
         except OSError:
             return ""
         for line in lines:
-            if any(
-                sign in line
-                for sign in ("Kernel panic", "Oops", "BUG:", "qemu-system", "Out of memory")
-            ):
+            if any(sign in line for sign in _SIGNS):
                 return f": {line.strip()}"
         texts = [line.strip() for line in lines if line.strip()]
         return f": {texts[-1]}" if last and texts else ""

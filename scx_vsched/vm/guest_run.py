@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from scx_vsched.vm.lab.guest import phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,18 +58,24 @@ def _make_writable(directory: Path) -> None:
 
 
 def run_command(
-    guest: Guest, argv: Sequence[str], cwd: str = "/", env: Mapping[str, str] | None = None
+    guest: Guest,
+    argv: Sequence[str],
+    cwd: str = "/",
+    env: Mapping[str, str] | None = None,
+    shaped: str = "",
 ) -> dict[str, Any]:
     """Run `argv` with its output in the job's files `stdout` and `stderr`; the exit code.
 
     `cwd` can be written to, though nothing of it reaches the host. A command that a signal ends has
-    128 + the signal's number, one that cannot start 127 or 126.
+    128 + the signal's number, one that cannot start 127 or 126. The host shapes the VM meanwhile
+    as its phase `shaped` says, unless that is empty.
     """
     where = Path(cwd) if Path(cwd).is_dir() else Path("/tmp")  # noqa: S108 - the guest's own
     _make_writable(where)
     with (
         (guest.directory / "stdout").open("ab") as out,
         (guest.directory / "stderr").open("ab") as err,
+        phase(guest, shaped) if shaped else contextlib.nullcontext(),
     ):
         try:
             code = subprocess.run(
@@ -95,6 +104,7 @@ def run_under_scheduler(
     tunables: Mapping[str, int],
     cwd: str = "/",
     env: Mapping[str, str] | None = None,
+    shaped: str = "",
 ) -> dict[str, Any]:
     """Attach the scheduler in `object_path`, run `argv`, detach.
 
@@ -105,5 +115,5 @@ def run_under_scheduler(
 
     with attached(object_path, tunables) as scheduler:
         guest.progress(f"{scheduler.policy} attached")
-        result = run_command(guest, argv, cwd, env)
+        result = run_command(guest, argv, cwd, env, shaped)
         return {**result, "stats": scheduler.stats(), "exit_info": scheduler.exit_info()}

@@ -178,22 +178,22 @@ def _copy(source: IO[bytes], sink: IO[bytes]) -> None:
         sink.flush()
 
 
-def tune(pid: int, pin: tuple[int, ...]) -> bool:
-    """Set priorities and affinity of the QEMU below process `pid`; False while it is not there.
+def tune(pid: int, pin: tuple[int, ...]) -> int | None:
+    """Set priorities and affinity of the QEMU below process `pid`; its own pid, None before it is.
 
     Under TCG QEMU's main loop fires the guest's timers: without priority over the vCPU threads
     they come late whenever the host is full. Where that is not permitted the VM runs all the same.
     """
     qemu = next((each for each in _descendants(pid) if vcpu_threads(each)), None)
     if qemu is None:
-        return False
+        return None
     with contextlib.suppress(OSError):
         os.sched_setscheduler(qemu, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     for index, thread in vcpu_threads(qemu).items():
         if pin:
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(thread, {pin[index % len(pin)]})
-    return True
+    return qemu
 
 
 def _descendants(pid: int) -> Iterator[int]:

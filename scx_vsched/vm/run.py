@@ -1,9 +1,10 @@
 """`vm run`: a command in a VM, under a scheduler or the kernel's own, as if it ran here."""
 
-# ruff: noqa: PLC0415 - building is not needed for `--no-scheduler` or `--object`
+# ruff: noqa: PLC0415 - neither building nor shaping is always needed
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from scx_vsched.vm.kernels import Kernel
+    from scx_vsched.vm.lab.placing import Plan
+    from scx_vsched.vm.lab.session import PhaseTruth
     from scx_vsched.vm.machine import Shape
 
 __all__ = ["OBJECT_NAME", "RunResult", "build_object", "run_in_vm"]
@@ -28,19 +31,22 @@ OBJECT_NAME = "scheduler.bpf.o"
 
 # Variables that make a command behave alike on both sides; the rest of the environment stays here.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "USER", "TZ")
+_PHASE = "command"
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """How a command in a VM ended; `stats` is None without a scheduler of ours.
 
-    `exit_info` tells why the scheduler left by itself while the command ran.
+    `exit_info` tells why the scheduler left by itself while the command ran, `truth` what the host
+    gave each vCPU of a shaped VM.
     """
 
     exit_code: int
     stats: dict[str, int] | None
     exit_info: dict[str, Any] | None
     outcome: Outcome
+    truth: PhaseTruth | None = None
 
 
 class _Follower:
@@ -86,30 +92,47 @@ def run_in_vm(
     accelerator: str | None = None,
     timeout_s: float = 600.0,
     say: Callable[[str], None] = lambda _: None,
+    plan: Plan | None = None,
+    output: BinaryIO | None = None,
 ) -> RunResult:
     """Run `argv` in a VM on `kernel` with its output copied to ours as it comes.
 
     `policy` is a name or a file to build, `object_path` an object built before; with neither the
-    kernel's own scheduler is at work. `say` gets a line for each thing that happens.
+    kernel's own scheduler is at work. `say` gets a line for each thing that happens. `plan` shapes
+    the vCPUs while the command runs; `output` takes its output instead of standard output.
 
     Raises:
         UserError: what `run_job` and `build_object` raise, or the scheduler could not be attached.
     """
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     arguments: dict[str, Any] = {"argv": list(argv), "cwd": str(Path.cwd()), "env": env}
-    followers = (_Follower("stdout", sys.stdout.buffer), _Follower("stderr", sys.stderr.buffer))
+    sink = output or sys.stdout.buffer
+    followers = (_Follower("stdout", sink), _Follower("stderr", sys.stderr.buffer))
+    session = None
+    if plan is not None:
+        from scx_vsched.vm.lab.session import Session
+
+        session = Session({_PHASE: plan})
+        arguments["shaped"] = _PHASE
 
     def on_poll(directory: Path) -> None:
+        if session is not None:
+            session.on_poll(directory)
         for follower in followers:
             follower(directory)
 
     def on_event(event: dict[str, Any]) -> None:
+        if session is not None:
+            session.on_event(event)
         if event["event"] == "hello":
             say(f"booted Linux {event['release']}, clocksource {event['clocksource']}")
         elif "text" in event:
             say(event["text"])
 
-    with tempfile.TemporaryDirectory(prefix="scx_vsched-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="scx_vsched-") as scratch,
+        session or contextlib.nullcontext(),
+    ):
         files = {}
         task = "run_command"
         if object_path is not None or policy is not None:
@@ -133,6 +156,7 @@ def run_in_vm(
             files=files,
             on_event=on_event,
             on_poll=on_poll,
+            on_machine=None if session is None else session.on_machine,
         )
     step = outcome.steps[0]
     if not step.ok:
@@ -140,4 +164,10 @@ def run_in_vm(
             f"in the VM on Linux {kernel.release}: {step.error}", f"logs are in {outcome.directory}"
         )
     value = step.value
-    return RunResult(value["exit_code"], value.get("stats"), value.get("exit_info"), outcome)
+    return RunResult(
+        value["exit_code"],
+        value.get("stats"),
+        value.get("exit_info"),
+        outcome,
+        None if session is None else session.results.get(_PHASE),
+    )

@@ -197,7 +197,7 @@ static void run_pair(struct worker *worker)
 	struct player player = {worker, pair, &pair->sides[place], &pair->sides[1 - place], 0};
 
 	/* an ordinary task, since real time would hold up all others, but the first among them */
-	worker_schedule(SCHED_OTHER, 0, -20);
+	worker_ordinary(SCHED_OTHER, -20);
 	if (place == 0)
 		memset(pair->latencies_ns, 0, pair->samples * sizeof(double));
 	if (worker_pin(worker) && meet(&player)) {
@@ -228,7 +228,7 @@ struct pair *pairs_prepare(struct team *team, uint64_t budget_ns, uint32_t sampl
 		pair->latencies_ns = malloc(samples * sizeof(double));
 		complete &= pair->latencies_ns && gaps_init(&pair->sides[0].gaps, MAX_GAPS) &&
 			    gaps_init(&pair->sides[1].gaps, MAX_GAPS);
-		for (int side = 0; side < 2; side++) {
+		for (uint32_t side = 0; side < 2; side++) {
 			team->workers[2 * i + side].job = pair;
 			team->workers[2 * i + side].run = run_pair;
 		}

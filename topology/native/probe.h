@@ -119,8 +119,10 @@ void team_join(struct team *team);
 void team_free(struct team *team);
 
 /* For the threads. */
-/* Takes what is permitted: a refused policy or nice value leaves the one that was. */
-bool worker_schedule(int policy, int priority, int nice);
+/* The least real-time priority; false when it is not permitted. */
+bool worker_real_time(void);
+/* @policy is SCHED_OTHER or SCHED_IDLE. What is not permitted stays as it was. */
+void worker_ordinary(int policy, int nice);
 bool worker_pin(struct worker *worker);
 /* Whether the thread is where it should be; else the state says that it left. */
 bool worker_in_place(struct worker *worker);
@@ -152,6 +154,7 @@ struct watch {
 	uint64_t duration_ns, period_ns, threshold_ns;
 	uint64_t start_ns, end_ns;
 	uint64_t lost_ns, loops;
+	bool waits; /* may have to wait for the guest's others */
 	struct gaps gaps;
 };
 

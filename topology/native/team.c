@@ -117,7 +117,7 @@ void team_release(struct team *team)
 	cpu_set_t everywhere;
 
 	CPU_ZERO(&everywhere);
-	for (int i = 0; i < MAX_VCPUS; i++)
+	for (size_t i = 0; i < MAX_VCPUS; i++)
 		CPU_SET(i, &everywhere);
 	atomic_store(&team->released, true);
 	for (uint32_t i = 0; i < team->size; i++) {
@@ -143,13 +143,20 @@ void team_free(struct team *team)
 	team->workers = NULL;
 }
 
-bool worker_schedule(int policy, int priority, int nice)
+bool worker_real_time(void)
 {
-	struct sched_param param = {.sched_priority = priority};
-	bool done = !sched_setscheduler(0, policy, &param);
+	struct sched_param least = {.sched_priority = 1};
 
+	return !sched_setscheduler(0, SCHED_FIFO, &least);
+}
+
+void worker_ordinary(int policy, int nice)
+{
+	struct sched_param none = {0};
+
+	sched_setscheduler(0, policy, &none);
 	/* of the calling thread alone, in Linux */
-	return !setpriority(PRIO_PROCESS, 0, nice) && done;
+	setpriority(PRIO_PROCESS, 0, nice);
 }
 
 bool worker_pin(struct worker *worker)
@@ -157,7 +164,7 @@ bool worker_pin(struct worker *worker)
 	cpu_set_t only;
 
 	CPU_ZERO(&only);
-	CPU_SET(worker->vcpu, &only);
+	CPU_SET((size_t)worker->vcpu, &only);
 	if (sched_setaffinity(0, sizeof(only), &only)) {
 		worker->state = STATE_OFFLINE;
 		return false;

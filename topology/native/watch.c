@@ -5,7 +5,9 @@
  * A spinner does rounds of a fixed piece of work and looks at the clock after each: a step of the
  * clock beyond the threshold is time without the vCPU. A sleeper wakes up in fixed periods: a wake-
  * up that is late by more than the threshold found the vCPU away when it was due. What the guest
- * itself gave to others in between (struct waits) is taken off and reported apart.
+ * itself gave to others in between (struct waits) is taken off and reported apart; not so for a
+ * sleeper at real-time priority, since nothing of the guest's but other real-time tasks holds it up,
+ * and its waits are mostly a host that takes the vCPU between the timer and the thread.
  */
 #define _GNU_SOURCE
 #include "probe.h"
@@ -109,6 +111,7 @@ static void sleep_until(uint64_t until_ns)
 static uint64_t sleep_and_wake(struct worker *worker, struct waits *waits)
 {
 	struct watch *watch = worker->job;
+	const bool counts = watch->waits && waits->file >= 0;
 	uint64_t due = watch->start_ns, now = due, blips = 0;
 	bool going = true;
 
@@ -120,11 +123,11 @@ static uint64_t sleep_and_wake(struct worker *worker, struct waits *waits)
 		now = now_ns();
 		late = now - due;
 		if (late > watch->threshold_ns) {
-			going = away(worker, due, late, waits->file >= 0 ? waits_read(waits) : 0);
+			going = away(worker, due, late, counts ? waits_read(waits) : 0);
 			blips = 0;
 		} else {
 			blips += late;
-			if (blips > BLIPS_NS && waits->file >= 0) {
+			if (blips > BLIPS_NS && counts) {
 				waits_read(waits);
 				blips = 0;
 			}
@@ -165,16 +168,18 @@ static void run_watch(struct worker *worker)
 
 	waits_open(&waits);
 	if (watch->demand == DEMAND_SLEEP) {
-		if (!worker_schedule(SCHED_FIFO, 1, 0))
-			worker_schedule(SCHED_OTHER, 0, -20);
+		watch->waits = !worker_real_time();
+		if (watch->waits)
+			worker_ordinary(SCHED_OTHER, -20);
 		prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
 	} else {
-		worker_schedule(SCHED_OTHER, 0, 0);
+		watch->waits = true;
+		worker_ordinary(SCHED_OTHER, 0);
 	}
 	pinned = worker_pin(worker);
 	/* only now, or it might never get as far as this on a busy vCPU */
 	if (watch->demand == DEMAND_IDLE)
-		worker_schedule(SCHED_IDLE, 0, 0);
+		worker_ordinary(SCHED_IDLE, 0);
 	begin(worker, &waits);
 	if (pinned) {
 		if (watch->demand == DEMAND_SLEEP)

@@ -65,10 +65,10 @@ def draw_matrix(graph: VCpuGraph) -> Figure:
     strips = [level for level in _STRIPS if len(members(graph.domains, level)) > 1]
     capacities = any(m.capacity is not None for m in graph.measures.values())
     left, bottom, top = 0.75, 0.75, 0.75 + _STRIP_IN * len(strips)
-    right = 1.15 + (1.5 if capacities else 0)
+    matrix = graph.latency_matrix()
+    right = 0.3 + (1.5 if capacities else 0) + (1.1 if numpy.isfinite(matrix).any() else 0)
     figure = sheet(max(left + side + right, 6.2), bottom + side + top)
     axes = place(figure, left, bottom, side, side)
-    matrix = graph.latency_matrix()
     image = _cells(axes, graph, order, matrix)
     _borders(axes, graph, order)
     _labels(axes, graph, order, side)
@@ -152,7 +152,9 @@ def _numbers(
 
 def _borders(axes: Axes, graph: VCpuGraph, order: tuple[int, ...]) -> None:
     own = graph.domains
-    for level, width in _BORDER_WIDTH.items():
+    thin = min(1.0, 160 / len(order))
+    for level, full_width in _BORDER_WIDTH.items():
+        width = max(full_width * thin, 0.3)
         for i in range(1, len(order)):
             if own[order[i - 1]].at(level) != own[order[i]].at(level):
                 axes.axhline(i - 0.5, color="white", linewidth=width)
@@ -197,19 +199,22 @@ def _runs(graph: VCpuGraph, order: tuple[int, ...], level: Level) -> list[tuple[
 def _labels(axes: Axes, graph: VCpuGraph, order: tuple[int, ...], side: float) -> None:
     """vCPU numbers on both axes, thinned where they would overlap; those that matter always."""
     colors = vcpu_colors(graph)
-    stacked = {vcpu for stack in graph.stacks() for vcpu in stack}
     count = len(order)
     size = SMALL if count <= 32 else 6.0
     step = max(1, round(count * 1.35 * size / 72 / side))
-    wanted = [i for i in range(count) if order[i] in stacked] if count > _LABELLED else []
+    wanted: dict[float, str] = {}
+    if step > 1:
+        for start, end in _runs(graph, order, Level.STACK):
+            if end - start > 1:
+                wanted[(start + end - 1) / 2] = number_list(sorted(order[start:end]))
     for i in range(0, count, step):
         if all(abs(i - other) >= step for other in wanted):
-            wanted.append(i)
-    wanted.sort()
+            wanted[float(i)] = str(order[i])
+    places = sorted(wanted)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(wanted, [str(order[i]) for i in wanted], fontsize=size)
-        for i, label in zip(wanted, axis.get_ticklabels(), strict=True):
-            if color := colors.get(order[i]):
+        axis.set_ticks(places, [wanted[at] for at in places], fontsize=size)
+        for at, label in zip(places, axis.get_ticklabels(), strict=True):
+            if color := colors.get(order[int(at)]):
                 label.set_color(color)
                 label.set_fontweight("bold")
     axes.tick_params(axis="x", rotation=90 if count > 20 else 0)
@@ -270,7 +275,7 @@ def _scale(figure: Figure, axes: Axes, image: Any, graph: VCpuGraph) -> None:
     ticks = {ns: label for ns, label in ticks.items() if low <= ns <= high}
     bar.set_ticks(list(ticks), labels=list(ticks.values()), fontsize=SMALL)
     bar.ax.minorticks_off()
-    axes.set_title("ns", fontsize=SMALL, color=MUTED, loc="left")
+    axes.set_title("ns, one way", fontsize=SMALL, color=MUTED, loc="left")
 
 
 def _legend(figure: Figure, graph: VCpuGraph, relations: list[Relation] | None) -> None:
@@ -286,8 +291,10 @@ def _legend(figure: Figure, graph: VCpuGraph, relations: list[Relation] | None) 
             names = f"{len(slow)} vCPUs"
         handles.append(Patch(color=STRAGGLER, label=f"straggler: {names}"))
     if relations is None:
-        if len(graph.vcpus) <= _NUMBERED:
-            handles.append(Patch(color=UNKNOWN, label="(n) not measured: its class's median"))
+        count = len(graph.vcpus)
+        measured = sum(pair.measured for _, pair in graph.pairs())
+        if count <= _NUMBERED and measured < count * (count - 1) // 2:
+            handles.append(Patch(color="none", label="(n): not measured, the median of its kind"))
     else:
         colors = _relation_colors()
         handles += [

@@ -72,7 +72,8 @@ class _Forest:
     @property
     def height_in(self) -> float:
         """All its lines and the space below each."""
-        return len(self.chunks) * (_ROW_IN * (len(self.rows) + 1) + _BETWEEN_IN)
+        lines = len(self.chunks) * (_ROW_IN * (len(self.rows) + 1) + _BETWEEN_IN)
+        return lines or _BETWEEN_IN
 
 
 def draw_tree(graph: VCpuGraph) -> Figure:
@@ -83,7 +84,7 @@ def draw_tree(graph: VCpuGraph) -> Figure:
     own = {vcpu: graph.domains[vcpu] for vcpu in told}
     if measured and any(partition(told, level) != partition(own, level) for level in Level):
         order = sorted(told, key=lambda v: (*(told[v].at(lv) for lv in reversed(Level)), v))
-        forests.insert(0, _forest("told", told, tuple(order)))
+        forests.insert(0, _summary(told) if len(told) > _PER_ROW else _forest("told", told, order))
     columns = max(len(chunk) for forest in forests for chunk in forest.chunks)
     width = min(max(_CELL_IN * columns, _WIDTH_IN[0]), _WIDTH_IN[1])
     height = _HEAD_IN + sum(forest.height_in for forest in forests) + _FOOT_IN
@@ -94,6 +95,8 @@ def draw_tree(graph: VCpuGraph) -> Figure:
             0.15 / (_LEFT_IN + width + _RIGHT_IN), (top + 0.06) / height, forest.caption,
             fontsize=SMALL + 1.5, weight="bold", color=INK,
         )  # fmt: skip
+        if not forest.chunks:
+            top -= _BETWEEN_IN
         for chunk in forest.chunks:
             high = _ROW_IN * (len(forest.rows) + 1)
             share = len(chunk) / columns
@@ -103,6 +106,17 @@ def draw_tree(graph: VCpuGraph) -> Figure:
     title(figure, "Domains of vCPUs", headline(graph))
     _legend(figure, graph)
     return figure
+
+
+def _summary(told: Mapping[int, Domains]) -> _Forest:
+    """Claims about many vCPUs in words: drawn, they would outweigh what was measured."""
+    counts = {level: len(members(told, level)) for level in Level}
+    words = ", ".join(
+        f"{counts[level]} {_NAMES[level]}{'s' if counts[level] > 1 else ''}"
+        for level in reversed(Level)
+        if level != Level.STACK
+    )
+    return _Forest(f"told: {words}", told, (), ())
 
 
 def _forest(caption: str, domains: Mapping[int, Domains], order: Sequence[int]) -> _Forest:

@@ -13,7 +13,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -64,7 +64,6 @@ def start(code: str, wrapper: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [*wrapper, sys.executable, "-c", preface + code],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
@@ -72,10 +71,17 @@ def start(code: str, wrapper: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     return process
 
 
-def answer(process: subprocess.Popen[str]) -> object:
-    """What the process printed as JSON."""
-    out, err = process.communicate(timeout=20)
-    assert process.returncode == 0, err
+def answer(process: subprocess.Popen[str]) -> Any:
+    """What the process printed as JSON, and nothing of it is left after 20 s."""
+    end = threading.Timer(20, process.kill)
+    end.start()
+    try:
+        assert process.stdout is not None
+        with process.stdout:
+            out = process.stdout.read()
+        assert process.wait() == 0, out
+    finally:
+        end.cancel()
     return json.loads(out)
 
 

@@ -152,27 +152,37 @@ def large(vcpus: int, *, seed: int = 0) -> VCpuGraph:
 
 
 def quota_watch(
-    vcpu: int, run_ms: float, period_ms: float, *, start_ns: int = 0, length_ms: int = 120
+    vcpu: int, run_ms: float, period_ms: float, *, phase: float, start_ns: int, length_ms: int
 ) -> Availability:
-    """What a spinning probe sees of a vCPU with a quota."""
+    """What a spinning probe sees of a vCPU with a quota; `phase` is the part of a period gone by.
+
+    A period begins with running.
+    """
     end_ns = start_ns + length_ms * MS
     gaps = []
-    at = start_ns + round((vcpu % 7) * period_ms * MS / 7)
-    while run_ms < period_ms and at < end_ns:
-        length = round((period_ms - run_ms) * MS)
-        gaps.append(Gap(at, min(length, end_ns - at)))
-        at += round(period_ms * MS)
+    begin = start_ns - round(phase * period_ms * MS)
+    while run_ms < period_ms and begin < end_ns:
+        first = max(begin + round(run_ms * MS), start_ns)
+        last = min(begin + round(period_ms * MS), end_ns)
+        if last > first:
+            gaps.append(Gap(first, last - first))
+        begin += round(period_ms * MS)
     return Availability(vcpu, start_ns, end_ns, tuple(gaps), 0, 1000, length_ms * MS)
 
 
 def watches(graph: VCpuGraph, *, length_ms: int = 120) -> list[Availability]:
-    """What a probe would have seen of each vCPU of a graph."""
+    """What a probe would have seen of each vCPU of a graph; stacked ones run by turns."""
+    turn = {vcpu: i / len(stack) for stack in graph.stacks() for i, vcpu in enumerate(stack)}
     seen = []
     for vcpu, found in graph.measures.items():
         period_ns = found.prediction.period_ns if found.prediction else None
         period_ms = (period_ns or MS) / MS
         share = 1.0 if found.share is None else found.share
+        phase = turn.get(vcpu, vcpu % 7 / 7)
         seen.append(
-            quota_watch(vcpu, share * period_ms, period_ms, start_ns=10**10, length_ms=length_ms)
-        )
+            quota_watch(
+                vcpu, share * period_ms, period_ms, phase=phase, start_ns=10**10,
+                length_ms=length_ms,
+            )
+        )  # fmt: skip
     return seen

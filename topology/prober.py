@@ -1,0 +1,281 @@
+"""The loop that keeps the picture of the vCPUs up to date: vcap, vact and vtop on one machine.
+
+One thing at a time: looks and pair probes never overlap, so no two probes are on one vCPU. What is
+known at any moment is a `ProbeSnapshot`, a plain value. An interrupt ends the loop wherever it is;
+the machine leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scx_vsched.topology.measure import Prediction, VCpuMeasure
+from scx_vsched.topology.model import FULL_CAPACITY
+from scx_vsched.topology.records import Availability, Gap
+from scx_vsched.topology.vact import ActivityLog
+from scx_vsched.topology.vcap import Vcap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from scx_vsched.topology.evidence import Observation
+    from scx_vsched.topology.looks import LookSettings
+    from scx_vsched.topology.measured import MeasuredTopology
+    from scx_vsched.topology.prediction import Forecast
+    from scx_vsched.topology.records import Machine
+    from scx_vsched.topology.steal import SourceEvidence
+    from scx_vsched.topology.vcap import CapacityEstimate
+
+__all__ = ["ProbeSnapshot", "Prober", "TopologyProbe"]
+
+_SECOND_NS = 1_000_000_000
+# Verification of the topology: at first so often, then ever slower while nothing changes
+# (vSched §3.3 verifies every 2 to 4 s).
+_VERIFY_FIRST_NS = 2 * _SECOND_NS
+_VERIFY_MOST_NS = 4 * _SECOND_NS
+_VERIFY_GROWS = 1.25
+# A first measurement is done when each vCPU has so many samples in a row without doubt.
+_SURE_SAMPLES = 3
+# Watches kept for pictures.
+_KEEP_WATCHES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class TopologyProbe:
+    """How the topology is found, and how it is checked that it still holds.
+
+    `probe` makes a full probe. `verify` says whether a topology found before still holds; it is
+    None where a full probe is the only check, which then is made once.
+    """
+
+    probe: Callable[[Machine], MeasuredTopology]
+    verify: Callable[[Machine, MeasuredTopology], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSnapshot:
+    """All that is known at `at_ns` (CLOCK_MONOTONIC).
+
+    `topology` is None until one was probed. `overhead` is the CPU time of all probing since the
+    first measurement, over the wall time and the number of vCPUs; None in the first second after
+    that. `degradations` are sentences
+    about what could not be measured, or less well. `topology_changes` counts topologies that
+    differed from the one before.
+    """
+
+    at_ns: int
+    measures: Mapping[int, VCpuMeasure]
+    estimates: Mapping[int, CapacityEstimate]
+    forecasts: Mapping[int, Forecast]
+    evidence: SourceEvidence
+    topology: MeasuredTopology | None
+    topology_changes: int
+    overhead: float | None
+    degradations: tuple[str, ...]
+
+
+class Prober:
+    """Drives the probes of one machine. Not for use by several threads."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        topology: TopologyProbe | None = None,
+        *,
+        settings: LookSettings | None = None,
+        limits: Sequence[str] = (),
+        cpu_ns: Callable[[], int] = time.process_time_ns,
+        seed: int | None = None,
+    ) -> None:
+        """`limits` are degradations known beforehand; `cpu_ns` is all CPU time of the probing."""
+        self._machine = machine
+        self._probe = topology
+        self._limits = tuple(limits)
+        self._cpu_ns = cpu_ns
+        self._vcap = Vcap(machine, settings, seed)
+        self._logs: dict[int, ActivityLog] = {}
+        self._topology: MeasuredTopology | None = None
+        self._topology_changes = 0
+        self._verify_due_ns = 0
+        self._verify_period_ns = _VERIFY_FIRST_NS
+        self._watches: deque[Availability] = deque(maxlen=_KEEP_WATCHES)
+        self._began = (machine.now_ns(), cpu_ns())
+
+    # -- measuring -------------------------------------------------------------------------------
+
+    def first(
+        self, duration_ns: int, progress: Callable[[str, float], None] = lambda *_: None
+    ) -> None:
+        """A first, quick measurement of everything.
+
+        Looks without pauses until each vCPU has enough samples, for `duration_ns` at most beside
+        the topology's full probe. `progress` hears what is going on, and how much of that is done.
+        """
+        progress("capacity", 0.0)
+        began = self._machine.now_ns()
+        while True:
+            self._look(self._machine.vcpus())
+            spent = self._machine.now_ns() - began
+            progress("capacity", min(spent / duration_ns, 1.0))
+            if spent >= duration_ns or self._sure():
+                break
+        if self._probe:
+            progress("topology", 0.0)
+            self._probe_topology(self._probe)
+            progress("topology", 1.0)
+        self._began = (self._machine.now_ns(), self._cpu_ns())
+
+    def step(self, until_ns: int) -> None:
+        """Does what is due next, or sleeps until that or `until_ns`, whichever comes first."""
+        now = self._machine.now_ns()
+        if self._probe and self._verify_due_ns <= now:
+            self._check_topology(self._probe)
+        elif self._vcap.due_ns() <= now:
+            self._look(None)
+        else:
+            due = self._vcap.due_ns()
+            if self._probe:
+                due = min(due, self._verify_due_ns)
+            self._machine.sleep_ns(max(min(due, until_ns) - now, 0))
+
+    def run(self, every_ns: int, duration_ns: int | None = None) -> Iterator[ProbeSnapshot]:
+        """A snapshot every `every_ns`, for `duration_ns` or for ever."""
+        end = None if duration_ns is None else self._machine.now_ns() + duration_ns
+        until = self._machine.now_ns()
+        while end is None or until < end:
+            until += every_ns if end is None else min(every_ns, end - until)
+            while self._machine.now_ns() < until:
+                self.step(until)
+            yield self.snapshot()
+
+    def _look(self, only: Sequence[int] | None) -> None:
+        for vcpu, look in self._vcap.look(only).items():
+            log = self._logs.setdefault(vcpu, ActivityLog())
+            if self._vcap.changed(vcpu):
+                log.restart()
+            log.add(look)
+            self._watches.extend(map(_availability, look))
+
+    def _sure(self) -> bool:
+        estimates = self._vcap.estimates()
+        return all(
+            vcpu in estimates and self._vcap.sure(vcpu, _SURE_SAMPLES)
+            for vcpu in self._machine.vcpus()
+        )
+
+    def _probe_topology(self, topology: TopologyProbe) -> None:
+        found = topology.probe(self._machine)
+        before = self._topology
+        if before and before.domains != found.domains:
+            self._topology_changes += 1
+        self._topology = found
+        self._verify_period_ns = _VERIFY_FIRST_NS
+        self._verified()
+
+    def _check_topology(self, topology: TopologyProbe) -> None:
+        """Verifies, and probes in full where something does not hold any more."""
+        if self._topology is None:
+            self._probe_topology(topology)
+        elif topology.verify is None:
+            self._verify_due_ns = self._machine.now_ns() + _VERIFY_MOST_NS
+        elif topology.verify(self._machine, self._topology):
+            self._verify_period_ns = min(
+                round(self._verify_period_ns * _VERIFY_GROWS), _VERIFY_MOST_NS
+            )
+            self._verified()
+        else:
+            self._probe_topology(topology)
+
+    def _verified(self) -> None:
+        self._verify_due_ns = self._machine.now_ns() + self._verify_period_ns
+        self._vcap.others_probed()
+
+    # -- concluding ------------------------------------------------------------------------------
+
+    def watches(self, since_ns: int = 0) -> tuple[Availability, ...]:
+        """The latest watches of all vCPUs, for pictures, with starts of gaps corrected.
+
+        Only those that ended after `since_ns`.
+        """
+        return tuple(watch for watch in self._watches if watch.end_ns > since_ns)
+
+    def snapshot(self) -> ProbeSnapshot:
+        """What is known now."""
+        now = self._machine.now_ns()
+        estimates = self._vcap.estimates()
+        unavailable = self._machine.unavailable()
+        forecasts: dict[int, Forecast] = {}
+        measures: dict[int, VCpuMeasure] = {}
+        for vcpu in sorted({*estimates, *unavailable, *self._machine.vcpus()}):
+            if vcpu in unavailable:
+                measures[vcpu] = VCpuMeasure(unavailable=unavailable[vcpu])
+                continue
+            log = self._logs.get(vcpu)
+            forecast = log.forecast(now) if log else None
+            if forecast:
+                forecasts[vcpu] = forecast
+            if vcpu in estimates:
+                measures[vcpu] = _measure(estimates[vcpu], log, forecast)
+            else:
+                measures[vcpu] = VCpuMeasure()
+        return ProbeSnapshot(
+            at_ns=now,
+            measures=measures,
+            estimates=estimates,
+            forecasts=forecasts,
+            evidence=self._vcap.evidence(),
+            topology=self._topology,
+            topology_changes=self._topology_changes,
+            overhead=self._overhead(now),
+            degradations=self._degradations(unavailable, measures),
+        )
+
+    def _overhead(self, now_ns: int) -> float | None:
+        began_ns, cpu_ns = self._began
+        if now_ns - began_ns < _SECOND_NS:
+            return None
+        vcpus = max(len(self._machine.vcpus()), 1)
+        return (self._cpu_ns() - cpu_ns) / (now_ns - began_ns) / vcpus
+
+    def _degradations(
+        self, unavailable: Mapping[int, str], measures: Mapping[int, VCpuMeasure]
+    ) -> tuple[str, ...]:
+        found = list(self._limits)
+        found += [f"vCPU {vcpu} is not measured: {why}." for vcpu, why in unavailable.items()]
+        found += [
+            f"vCPU {vcpu} has no capacity yet: no probe got to run there."
+            for vcpu, measure in measures.items()
+            if measure.capacity is None and vcpu not in unavailable
+        ]
+        if self._machine.steal_ns() is None:
+            found.append("The kernel counts no steal: capacities come from gaps alone.")
+        if self._topology:
+            found += self._topology.notes
+        return tuple(found)
+
+
+def _measure(
+    estimate: CapacityEstimate, log: ActivityLog | None, forecast: Forecast | None
+) -> VCpuMeasure:
+    return VCpuMeasure(
+        capacity=estimate.capacity,
+        share=estimate.share,
+        speed=None if estimate.speed is None else round(FULL_CAPACITY * estimate.speed),
+        evidence=estimate.evidence,
+        steal_share=estimate.steal_share,
+        gap_share=estimate.gap_share,
+        activity=log.activity() if log else None,
+        prediction=Prediction(forecast.at_ns, forecast.confidence, forecast.period_ns)
+        if forecast
+        else None,
+    )
+
+
+def _availability(seen: Observation) -> Availability:
+    gaps = seen.gaps
+    if seen.open_gap_ns:
+        gaps = (*gaps, Gap(seen.end_ns - seen.open_gap_ns, seen.open_gap_ns))
+    return Availability(seen.vcpu, seen.start_ns, seen.end_ns, gaps, 0, 0, 0)

@@ -1,0 +1,255 @@
+"""The full probe of the topology: the domains of each vCPU, with few pair probes.
+
+1. Stacks and siblings by letting many vCPUs spin together (`contention`).
+2. Siblings verified by one pair probe each; from then on one vCPU speaks for its core.
+3. Some rounds of pairs of all kinds (neighbours in number, half the machine apart, at random),
+   from which the classes of latency come; they are found anew after each round.
+4. Every domain is compared with those that it may still be one with, the likeliest first, until
+   none is left (`questions`).
+
+Pairs are probed in rounds of disjoint pairs, all of a round at the same time (`rounds`). What
+contradicts is probed again; if it stays, the latency that fits its class worst is left out.
+
+Where spinning shows no siblings (an emulated machine, cores that do not care), claimed siblings
+and the usual numberings are all that is tried; siblings numbered in another way are then missed.
+
+Source: vSched §3 for the pair probe and transitivity.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from scx_vsched.topology.conclusion import Findings, conclude
+from scx_vsched.topology.contention import Stacks, find_siblings, find_stacks
+from scx_vsched.topology.domains import Level, members
+from scx_vsched.topology.placement import Conflict, Ledger, Pair, Placement, ordered
+from scx_vsched.topology.questions import Guesses, next_questions, sampling_rounds
+from scx_vsched.topology.rounds import Rounds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scx_vsched.topology.classes import LatencyClasses
+    from scx_vsched.topology.domains import Domains
+    from scx_vsched.topology.measured import MeasuredTopology
+    from scx_vsched.topology.records import Machine
+
+__all__ = ["probe_topology"]
+
+# Beyond so many pair probes for each vCPU the rest is left open; 2 to 5 are usual.
+_MOST_PROBES = 12
+# All pairs are probed where that takes no more than so many for each vCPU.
+_ALL_PAIRS = 3.5
+# A vCPU that so many probes in a row showed nothing of is left out.
+_MOST_MISSES = 5
+# A class of fewer pairs than this is not believed before they were probed twice.
+_FEW_PAIRS = 3
+# Sampling may end when the nearest class outside cores has so many pairs.
+_SEEN_OFTEN = 4
+# A core has no more threads.
+_MOST_THREADS = 8
+# Where spinning showed no contention, claimed siblings are believed to share a core when all other
+# pairs are so many times slower.
+_CORE_IS_FASTER = 3.0
+# Distances are no hierarchy when so many pairs, or such a part of all, contradict it for good.
+_MOST_DISTRUSTED, _DISTRUSTED_PART = 3, 0.05
+
+
+def probe_topology(
+    machine: Machine, claims: Mapping[int, Domains] | None = None
+) -> MeasuredTopology:
+    """Probes all vCPUs that may be probed.
+
+    `claims` are the domains that the guest was told; they help to guess what to probe first and
+    how to name what was found, but never decide what belongs together.
+    """
+    return _Probe(machine, dict(claims or {})).run()
+
+
+class _Probe:
+    def __init__(self, machine: Machine, claims: dict[int, Domains]) -> None:
+        self._machine = machine
+        self._claims = claims
+        self._ledger = Ledger()
+        self._rounds = Rounds(machine, self._ledger)
+        self._vcpus = machine.vcpus()
+        self._watches = 0
+        self._stacks: tuple[tuple[int, ...], ...] = ()
+        self._units: list[int] = []
+        self._siblings: dict[Pair, float] = {}
+        self._worth: dict[int, float] = {}
+        self._no_boundaries: list[float] = []  # latencies at which no classes part after all
+        self._notes: list[str] = []
+
+    def run(self) -> MeasuredTopology:
+        """All steps."""
+        if len(self._vcpus) > 1:
+            self._spin_all()
+            self._verify_siblings()
+            self._sample()
+            self._place()
+        return conclude(self._findings())
+
+    # -- stacks and siblings -----------------------------------------------------------------
+
+    def _spin_all(self) -> None:
+        stacks = find_stacks(self._machine, self._vcpus)
+        self._rounds.expect(stacks.spins)
+        self._worth = {vcpu: stacks.spins.share(vcpu) for vcpu in stacks.spins.active}
+        self._stacks = self._verified(stacks)
+        for a, b in stacks.unclear:
+            self._notes.append(f"vCPUs {a} and {b} never ran together: stacked, or rarely there")
+        hidden = {vcpu for stack in self._stacks for vcpu in stack[1:]}
+        self._units = [vcpu for vcpu in sorted(self._worth) if vcpu not in hidden]
+        self._siblings = find_siblings(self._machine, self._units, stacks.spins)
+
+    def _verified(self, stacks: Stacks) -> tuple[tuple[int, ...], ...]:
+        """The stacks between whose neighbours no cache line passes."""
+        pairs = [pair for stack in stacks.sets for pair in pairwise(stack)]
+        for _ in range(2):
+            self._rounds.run([pair for pair in pairs if not self._ledger.tries(pair)])
+        passed = {pair for pair in pairs if self._ledger.latency_ns(pair) is not None}
+        return tuple(stack for stack in stacks.sets if passed.isdisjoint(pairwise(stack)))
+
+    def _verify_siblings(self) -> None:
+        """Probes the likeliest siblings; claimed ones where spinning showed none."""
+        pairs = sorted(self._siblings, key=lambda pair: -self._siblings[pair])
+        if not pairs:
+            claims = {unit: self._claims[unit] for unit in self._units if unit in self._claims}
+            cores = members(claims, Level.CORE).values()
+            pairs = [ordered(a, b) for core in cores for a, b in pairwise(core)]
+        self._rounds.run(pairs)
+        self._rounds.run([pair for pair in pairs if self._ledger.latency_ns(pair) is None])
+
+    # -- classes and placement ---------------------------------------------------------------
+
+    def _state(self) -> tuple[LatencyClasses, Placement]:
+        """What follows from all that was measured so far."""
+        classes = self._ledger.classes()
+        for latency_ns in self._no_boundaries:
+            classes = classes.joined_at(latency_ns)
+        classified = self._ledger.classified(classes)
+        leaf = int(self._shows_cores(classes, classified))
+        return classes, Placement(self._units, classified, len(classes.classes), leaf)
+
+    def _shows_cores(self, classes: LatencyClasses, classified: Mapping[Pair, int | None]) -> bool:
+        """Whether the fastest class is within cores."""
+        fastest = [pair for pair, found in classified.items() if found == 0]
+        if not fastest:
+            return False
+        sizes = Placement(self._units, classified, 2, 0).members(0).values()
+        if max(map(len, sizes)) > _MOST_THREADS:
+            return False
+        if self._siblings:
+            return 2 * sum(pair in self._siblings for pair in fastest) >= len(fastest)
+        latencies = [found.latency_ns for found in classes.classes[:2]]
+        return (
+            len(latencies) > 1
+            and latencies[1] >= _CORE_IS_FASTER * latencies[0]
+            and all(self._claimed_core(a) == self._claimed_core(b) for a, b in fastest)
+        )
+
+    def _claimed_core(self, unit: int) -> int:
+        """The core that a unit claims, one of its own (below 0) when it claims none."""
+        return self._claims[unit].core if unit in self._claims else -1 - unit
+
+    def _speakers(self, placement: Placement) -> list[int]:
+        """One vCPU of each core, the one that is there most of the time."""
+        cores = placement.members(placement.leaf - 1).values()
+        return [max(core, key=lambda unit: (self._worth[unit], -unit)) for core in cores]
+
+    def _sample(self) -> None:
+        """Pairs of all kinds, until the classes are clear."""
+        _, placement = self._state()
+        speakers = sorted(self._speakers(placement))
+        affordable = int(_ALL_PAIRS * len(self._vcpus))
+        for pairs in sampling_rounds(speakers, affordable):
+            missing = [pair for pair in pairs if self._ledger.latency_ns(pair) is None]
+            self._rounds.run(missing)
+            classes, placement = self._state()
+            nearest = Counter(self._ledger.classified(classes).values())[placement.leaf]
+            everyone = len(speakers) * (len(speakers) - 1) // 2 <= affordable
+            known = len(classes.classes) > placement.leaf + 1
+            if known and nearest >= _SEEN_OFTEN and not everyone:
+                break
+
+    def _place(self) -> None:
+        """Asks until there is nothing left to ask."""
+        guesses = Guesses(self._units, {v: own.llc for v, own in self._claims.items()})
+        most = _MOST_PROBES * len(self._vcpus) + 2 * _MOST_PROBES
+        while self._rounds.probes < most:
+            classes, placement = self._state()
+            classified = self._ledger.classified(classes)
+            guesses.learn(classified, placement.leaf)
+            again = self._to_repeat(placement, classified)
+            if again is None:
+                continue
+            barred = {v for v in self._units if self._rounds.misses(v) >= _MOST_MISSES}
+            barred |= self._rounds.gone.keys()
+            speakers = frozenset(self._speakers(placement))
+            asked = next_questions(placement, self._ledger, guesses, speakers, barred)
+            if not self._rounds.run([*again, *asked]):
+                return
+        self._notes.append(f"stopped after {self._rounds.probes} pair probes")
+
+    def _to_repeat(
+        self, placement: Placement, classified: Mapping[Pair, int | None]
+    ) -> list[Pair] | None:
+        """Pairs to probe again; None when something was left out instead."""
+        sizes = Counter(classified.values())
+        rare = [
+            pair
+            for pair, found in classified.items()
+            if found is not None and sizes[found] < _FEW_PAIRS and self._ledger.tries(pair) < 2
+        ]
+        conflicts = placement.conflicts()
+        if not conflicts:
+            return rare
+        for least in (2, 3):
+            doubted = [c.pair for c in conflicts] + [p for c in conflicts for p in c.path]
+            again = [pair for pair in doubted if self._ledger.tries(pair) < least]
+            if again:
+                return list(dict.fromkeys([*again, *rare]))
+        self._distrust(conflicts, classified)
+        return None
+
+    def _distrust(
+        self, conflicts: Sequence[Conflict], classified: Mapping[Pair, int | None]
+    ) -> None:
+        """Leaves out what fits worst of a conflict that stayed, or the boundary it is about."""
+        most = max(_MOST_DISTRUSTED, _DISTRUSTED_PART * len(classified))
+        classes, _ = self._state()
+        if len(self._ledger.distrusted) >= most:
+            level, _ = Counter(conflict.level for conflict in conflicts).most_common(1)[0]
+            inner, outer = (found.latency_ns for found in classes.classes[level : level + 2])
+            self._no_boundaries.append((inner * outer) ** 0.5)
+            self._ledger.distrusted.clear()
+            self._notes.append(
+                f"{inner:.0f} ns and {outer:.0f} ns make no hierarchy: taken for one class"
+            )
+            return
+        involved = Counter(pair for c in conflicts for pair in (c.pair, *c.path))
+
+        def doubt(pair: Pair) -> tuple[int, float]:
+            latency = self._ledger.latency_ns(pair) or 1.0
+            return involved[pair], min(classes.deviations(latency), default=0.0)
+
+        self._ledger.distrusted.add(max(involved, key=doubt))
+
+    def _findings(self) -> Findings:
+        classes, placement = self._state()
+        return Findings(
+            vcpus=self._vcpus,
+            claims=self._claims,
+            stacks=self._stacks,
+            placement=placement,
+            ledger=self._ledger,
+            classes=classes,
+            gone=self._rounds.gone,
+            unavailable=self._machine.unavailable(),
+            notes=tuple(self._notes),
+            effort=self._rounds.effort(self._watches),
+        )
