@@ -138,6 +138,24 @@ class Machine:
                 "give pairs of open and shut times",
             )
 
+    def shares(self) -> list[float]:
+        """The part of a full hardware thread that each vCPU has while all of them are busy."""
+        asked = [_share(thread) for thread in self.threads]
+        on: dict[int, float] = Counter()
+        for thread, share in zip(self.threads, asked, strict=True):
+            on[thread.pcpu] += share
+        cores: dict[int, set[int]] = {}
+        for thread in self.threads[: len(self.vcpus)]:
+            cores.setdefault(self.pcpus[thread.pcpu].core, set()).add(thread.pcpu)
+        found = []
+        for thread, share in zip(self.threads[: len(self.vcpus)], asked, strict=False):
+            pcpu = self.pcpus[thread.pcpu]
+            speed = pcpu.speed / FULL_SPEED
+            if len(cores[pcpu.core]) > 1:
+                speed *= self.smt_factor / FULL_SPEED
+            found.append(speed * share / max(1.0, on[thread.pcpu]))
+        return found
+
     def topology(self) -> Topology:
         """What the guest is told, as the scheduler gets it."""
         llc_keys = list(dict.fromkeys((vcpu.node, vcpu.llc) for vcpu in self.vcpus))
@@ -168,6 +186,13 @@ class Machine:
             nr_nodes=len(nodes),
             smt=max(Counter(vcpu.core for vcpu in self.vcpus).values()) > 1,
         )
+
+
+def _share(thread: HostThread) -> float:
+    share = thread.quota_ns / thread.period_ns if thread.period_ns else 1.0
+    if thread.gates_ns:
+        share *= sum(thread.gates_ns[0::2]) / sum(thread.gates_ns)
+    return share
 
 
 def simple_machine(vcpus: int, *, threads: int = 1, per_llc: int = 0, nodes: int = 1) -> Machine:

@@ -119,7 +119,6 @@ extern u32 ext_dispatched;
 /* fair.c */
 extern const struct class fair_class;
 void fair_start(void);
-void fair_nohz(struct vcpu *v);
 
 /* tasks.c */
 struct task *task_new(u32 program, const struct sim_task *like, struct task *parent);
@@ -164,6 +163,7 @@ void program_setup(void);
 enum step program_step(struct vcpu *v, struct task *t);
 void program_source(struct channel *channel);
 void program_leave(struct task *t);
+void program_spin(struct task *t);
 
 /* cgroup.c */
 void cgroup_setup(void);

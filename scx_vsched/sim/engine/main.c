@@ -32,7 +32,6 @@ static void setup_vcpu(struct vcpu *v, u32 id)
 	v->work = (struct event){.kind = EV_WORK, .owner = v};
 	v->tick = (struct event){.kind = EV_TICK, .owner = v};
 	v->ipi = (struct event){.kind = EV_IPI, .owner = v};
-	v->nohz = (struct event){.kind = EV_BALANCE, .owner = v};
 	mask_set(&sim.possible, id);
 	for (u32 k = 0; k < sim.nr_vcpus; k++) {
 		if (sim.machine->vcpu_core[k] == sim.machine->vcpu_core[id]) {
@@ -150,9 +149,6 @@ static void happen(struct event *event)
 	case EV_SWEEP:
 		check_sweep();
 		event_at(event, sim.now + SWEEP_NS);
-		break;
-	case EV_BALANCE:
-		fair_nohz(event->owner);
 		break;
 	}
 }

@@ -5,6 +5,8 @@
  */
 #include "api.h"
 
+#define ENDLESS (1ULL << 60) /* work that only an event ends */
+
 /* Time in the kernel before the instruction takes effect; 0 where it takes none. */
 static u64 cost_ns(const struct sim_instruction *in)
 {
@@ -89,6 +91,7 @@ static void transfer(struct vcpu *v, struct task *t, u64 from, u64 lines)
 static void sleep_until(struct vcpu *v, struct task *t, u64 at)
 {
 	t->state = TASK_BLOCKED;
+	t->stamp = at; /* latencies count from when it ought to wake */
 	event_at(&t->timer, at);
 }
 
@@ -187,11 +190,42 @@ static enum step lock(struct vcpu *v, struct task *t, const struct sim_instructi
 	}
 	check(lock->owner != t, "bad_workload", "pid %d takes the lock %llu twice", t->p.pid, in->a);
 	if (in->op == OP_SPIN_LOCK) {
-		vcpu_add_work(t, sim.machine->syscall_ns ?: 1);
+		t->spinning = true;
+		list_add(&t->wait, lock->spinners.tasks.prev);
+		t->left = ENDLESS;
 		return STEP_RUN;
 	}
 	wait_on(&lock->waiters, t);
 	return STEP_BLOCK;
+}
+
+/* Looks, while it runs, whether the lock is free; its step then takes it. */
+void program_spin(struct task *t)
+{
+	const struct sim_instruction *in = &sim.load->instruction[t->pc];
+
+	t->left = ENDLESS;
+	if (sim.locks[in->a].owner && !(t->p.flags & PF_EXITING))
+		return;
+	t->spinning = false;
+	list_del(&t->wait);
+	t->paid = true;
+	t->left = 0;
+}
+
+/* The first of those that spin on a vCPU which the host runs sees the lock given back. */
+static void wake_spinner(struct lock *lock)
+{
+	struct list *spinners = &lock->spinners.tasks;
+
+	for (struct list *node = spinners->next; node != spinners; node = node->next) {
+		struct task *t = entry_of(node, struct task, wait);
+
+		if (t->vcpu->curr == t && t->vcpu->hosted) {
+			event_at(&t->vcpu->work, sim.now + sim.machine->line_ns[2]);
+			return;
+		}
+	}
 }
 
 /* A waiter is woken and tries again: who comes first gets the lock, as with futexes. */
@@ -207,6 +241,8 @@ static void unlock(struct task *t, const struct sim_instruction *in)
 	next = take_waiter(&lock->waiters);
 	if (next)
 		task_wake(next, 0);
+	else
+		wake_spinner(lock);
 }
 
 static enum step barrier(struct vcpu *v, struct task *t, const struct sim_instruction *in)
@@ -218,7 +254,6 @@ static enum step barrier(struct vcpu *v, struct task *t, const struct sim_instru
 		wait_on(&barrier->waiters, t);
 		return STEP_BLOCK;
 	}
-	barrier->opened++;
 	t->pc++;
 	while ((other = take_waiter(&barrier->waiters))) {
 		vcpu_add_work(t, sim.machine->wake_ns);
@@ -401,6 +436,7 @@ void program_setup(void)
 	sim.metrics = sim_alloc((load->metrics + 1) * sizeof(*sim.metrics));
 	for (u32 i = 0; i < load->locks; i++) {
 		setup_waiters(&sim.locks[i].waiters);
+		setup_waiters(&sim.locks[i].spinners);
 		sim.locks[i].from_vcpu = NONE;
 	}
 	for (u32 i = 0; i < load->barriers; i++) {

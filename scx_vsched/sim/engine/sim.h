@@ -32,7 +32,6 @@ enum event_kind {
 	EV_START, /* tasks of the workload come into being */
 	EV_WATCHDOG,
 	EV_SWEEP, /* invariants that are too dear for every event */
-	EV_BALANCE, /* the default scheduler looks for work on behalf of an idle vCPU */
 };
 
 struct event {
@@ -102,7 +101,6 @@ struct task {
 	bool migrating; /* TASK_ON_RQ_MIGRATING */
 	bool enabled; /* ops.enable was called */
 	bool paid; /* the cost of the next instruction has been computed */
-	bool woken_early; /* a wake-up arrived before it slept */
 	struct vcpu *vcpu; /* task_cpu() */
 	struct cpumask allowed;
 	u64 left; /* work until the next instruction */
@@ -122,15 +120,14 @@ struct task {
 	bool reset_runnable_at;
 	u64 runnable_at;
 
-	/* the fair class */
+	/* the default class */
 	struct list fair_node;
-	u64 vruntime, deadline, fair_slice;
+	u64 vruntime, deadline, picked_deadline;
 	s64 vlag;
-	u64 prev_sum_exec; /* when it was last picked */
-	u64 last_wakee_ns;
-	u32 wakee_flips;
-	struct task *last_wakee;
-	u64 util, util_at; /* a decaying average of running, in 1/1024, and when it was valid */
+	u64 slept_at, last_ran;
+	u32 wakee_flips, recent_vcpu;
+	u64 flips_at;
+	const struct task *last_wakee;
 
 	/* its program */
 	u32 pc;
@@ -145,6 +142,7 @@ struct task {
 	struct task *parent;
 	u32 children;
 	bool joining;
+	bool spinning; /* on the lock of its instruction */
 	struct task *next_free;
 	u32 group;
 	u32 program;
@@ -188,30 +186,22 @@ struct vcpu {
 	u64 since; /* up to when progress and time have been accounted */
 	u64 exec_start; /* clock_task when curr's run time was last updated */
 	u32 speed;
-	u32 nr_irqs;
-	struct task *irq_current;
 	struct event work, tick, ipi;
 	struct entity *entity;
-	struct list *sources;
 
-	/* the fair class */
-	struct list fair_tasks;
-	u32 nr_fair;
-	u64 min_vruntime;
-	s64 avg_vruntime;
-	u64 fair_load;
-	u64 next_balance_ns, next_newidle_ns;
-	u64 rq_load_avg, rq_load_at; /* average runnable weight */
-	u64 capacity_seen; /* what the guest takes for its capacity, 1/1024 */
-	u64 capacity_at, capacity_stolen;
-	struct event nohz;
-	u64 idle_since;
-	u64 avg_idle;
+	/* the default class */
+	struct list fair_tasks; /* with the one that runs */
+	u32 nr_fair, failed_pulls;
+	bool asked_to_pull;
+	u64 min_vruntime, fair_load;
+	u64 next_balance[4], next_kick;
+	u64 rq_load_avg, rq_load_at;
+	u64 capacity_seen, capacity_stolen; /* what the guest takes for its capacity, 1/1024 */
+	u64 idle_since, avg_idle;
+	struct vcpu *push_to; /* where its task shall go: active balancing */
 
 	/* statistics */
 	u64 hosted_ns, stolen_ns, busy_ns, idle_ns, switches, ticks;
-	u64 idle_asked_ns;
-	u64 violation_since; /* when the vCPU was first seen idle with a task in its local queue */
 };
 
 struct pcpu {
@@ -246,7 +236,6 @@ struct cgroup_node {
 	struct cgroup cgroup;
 	struct kernfs_node kn;
 	u32 weight;
-	bool live;
 };
 
 /* ---- What programs share ---- */
@@ -258,14 +247,13 @@ struct waiters {
 
 struct lock {
 	struct task *owner;
-	struct waiters waiters;
+	struct waiters waiters, spinners;
 	u64 from_vcpu;
 };
 
 struct barrier {
 	struct waiters waiters;
 	u32 parties;
-	u64 opened; /* how many times */
 };
 
 struct channel {
@@ -282,7 +270,7 @@ struct channel {
 
 struct metric {
 	u64 *values;
-	u64 nr, room, total;
+	u64 nr, room;
 	u64 count; /* of MARKs */
 };
 
@@ -342,7 +330,6 @@ struct sim {
 	struct task *ddsp_task;
 	bool ddsp_done;
 	bool bypassing;
-	bool in_op;
 	struct sim_result result;
 	jmp_buf failure;
 };

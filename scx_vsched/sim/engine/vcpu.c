@@ -130,13 +130,17 @@ static void schedule(struct vcpu *v)
 /* migration_cpu_stop(): the vCPU's stopper takes away a task that may run here no more */
 static void push_away(struct vcpu *v)
 {
+	struct vcpu *wanted = v->push_to;
 	struct task *t = v->curr;
 	u32 to;
 
+	v->push_to = NULL;
 	if (!t || t->state != TASK_RUNNABLE || t->p.migration_disabled ||
-	    task_vcpu_allowed(t, v->id))
+	    (!wanted && task_vcpu_allowed(t, v->id)))
 		return;
-	to = mask_first_and(t->p.cpus_ptr, &sim.active);
+	to = wanted && task_vcpu_allowed(t, wanted->id) ?
+		     wanted->id :
+		     mask_first_and(t->p.cpus_ptr, &sim.active);
 	if (to == NONE)
 		to = task_fallback_vcpu(t);
 	if (to == v->id)
@@ -186,6 +190,8 @@ void vcpu_run(struct vcpu *v)
 			schedule(v);
 			continue;
 		}
+		if (v->curr && v->curr->spinning)
+			program_spin(v->curr);
 		if (!v->curr || v->curr->left)
 			break;
 		switch (program_step(v, v->curr)) {
