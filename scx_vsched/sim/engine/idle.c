@@ -28,7 +28,7 @@ static void update_masks(u32 vcpu, bool idle)
 /* __scx_update_idle() */
 void idle_update(struct vcpu *v, bool idle, bool notify)
 {
-	if (vsched_ops.update_idle && notify && !v->bypassing)
+	if (sim.ext && vsched_ops.update_idle && notify && !v->bypassing)
 		call_void_op(vsched_ops.update_idle, CTX_REST, v->id, idle);
 	update_masks(v->id, idle);
 }

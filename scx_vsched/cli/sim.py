@@ -1,0 +1,239 @@
+"""`scx_vsched sim`: the scheduler's own code on simulated machines, the same run every time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scx_vsched.cli.settings import parse_settings
+from scx_vsched.errors import UserError
+
+if TYPE_CHECKING:
+    from scx_vsched.sim.machine import Machine
+    from scx_vsched.sim.run import Failure, Outcome, Record
+
+__all__ = ["app"]
+
+FAILED = 4  # exit status when an invariant did not hold
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Run schedulers on simulated machines: any size, any host, the same run for the same "
+    "seed.",
+)
+
+_Profile = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROFILE", help="A profile of the lab, a file, or a size: 8, 8x2, 64/16."
+    ),
+]
+_Workload = Annotated[
+    str, typer.Argument(metavar="WORKLOAD", help="A built-in workload, or a TOML file.")
+]
+_Seed = Annotated[int, typer.Option("--seed", min=0, help="Everything random follows from it.")]
+_Seconds = Annotated[float, typer.Option("--seconds", min=0.001, help="Simulated time measured.")]
+_Warmup = Annotated[float, typer.Option("--warmup", min=0, help="Seconds before measuring.")]
+_Contended = Annotated[
+    bool,
+    typer.Option(
+        "--contended", help="A rival takes the rest of each vCPU's period, as in the paper."
+    ),
+]
+_Honest = Annotated[
+    bool, typer.Option("--honest", help="Tell the scheduler each vCPU's true capacity.")
+]
+_Steal = Annotated[bool, typer.Option("--steal", help="The guest sees how long it was kept away.")]
+_Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Set a tunable (repeatable)."),
+]
+_Kernel = Annotated[
+    str, typer.Option("--kernel", metavar="SERIES", help="Whose kfuncs: 6.12, 7.1.13 or 7.x.")
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _machine(profile: str, contended: bool, honest: bool, steal: bool) -> Machine:
+    from dataclasses import replace  # noqa: PLC0415
+
+    from scx_vsched.sim.profile import machine_named  # noqa: PLC0415
+
+    machine = machine_named(profile, contended=contended, honest=honest)
+    return replace(machine, steal_visible=steal)
+
+
+@app.command()
+def run(
+    profile: _Profile,
+    workload: _Workload,
+    policy: Annotated[
+        str,
+        typer.Option(
+            "--policy",
+            metavar="POLICY",
+            help="A built-in policy, a file, or `default` for the kernel's own scheduler.",
+        ),
+    ] = "core",
+    seed: _Seed = 1,
+    seconds: _Seconds = 10.0,
+    warmup: _Warmup = 1.0,
+    contended: _Contended = False,
+    honest: _Honest = False,
+    steal: _Steal = False,
+    settings: _Set = None,
+    kernel: _Kernel = "7.x",
+    as_json: _Json = False,
+    trace: Annotated[
+        Path | None,
+        typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto (its end)."),
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Draw the end of the run.")
+    ] = None,
+    svg_ms: Annotated[
+        float, typer.Option("--svg-ms", min=0.01, help="How much of the end to draw.")
+    ] = 100.0,
+    sanitize: Annotated[
+        bool,
+        typer.Option("--sanitize", help="Stop at undefined behaviour in the scheduler's code."),
+    ] = False,
+) -> None:
+    """Run a workload on a machine under a scheduler.
+
+    Exit status 4 means that an invariant was broken; the steps before it are printed.
+    """
+    from scx_vsched.sim.report import plain, summary  # noqa: PLC0415
+    from scx_vsched.sim.run import Options  # noqa: PLC0415
+    from scx_vsched.sim.scheduler import prepare  # noqa: PLC0415
+    from scx_vsched.sim.workload_file import load_workload  # noqa: PLC0415
+
+    machine = _machine(profile, contended, honest, steal)
+    load = load_workload(workload, machine)
+    scheduler = prepare(
+        policy, tunables=parse_settings(settings or ()), kernel=kernel, sanitize=sanitize
+    )
+    options = Options(
+        seed=seed,
+        end_ns=round((seconds + warmup) * 1e9),
+        warmup_ns=round(warmup * 1e9),
+        trace_limit=_TRACE_LIMIT if trace or svg else 0,
+    )
+    outcome = scheduler.run(machine, load, options)
+    title = f"{load.name} on {machine.name} under {scheduler.name}, seed {seed}"
+    if as_json:
+        about = {"machine": machine.name, "workload": load.name, "policy": scheduler.name}
+        print(json.dumps(about | {"seed": seed} | plain(outcome, seconds), indent=2))
+    else:
+        print(title)
+        for line in summary(outcome, seconds):
+            print(f"  {line}")
+        print(f"  digest {outcome.digest}")
+    if trace:
+        _write_trace(trace, outcome)
+    if svg:
+        _write_svg(svg, outcome, title, svg_ms)
+    if outcome.failure:
+        _tell_failure(outcome.failure, outcome.trace)
+        raise typer.Exit(FAILED)
+
+
+_TRACE_LIMIT = 200_000
+_TOLD = 40  # steps shown before a failure
+
+
+def _tell_failure(failure: Failure, trace: tuple[Record, ...]) -> None:
+    for record in trace[-_TOLD:]:
+        vcpu = "" if record.vcpu is None else f" vCPU {record.vcpu}"
+        pid = "" if record.pid is None else f" task {record.pid}"
+        text = f"{record.at_ns:>14} {record.kind:<11}{vcpu}{pid} ({record.detail})"
+        typer.echo(text, err=True)
+    typer.echo(f"{failure.at_ns:>14} {failure.name}: {failure.message}", err=True)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _write_trace(path: Path, outcome: Outcome) -> None:
+    from scx_vsched.sim.timeline import chrome_trace  # noqa: PLC0415
+
+    trace = chrome_trace(outcome.trace, len(outcome.vcpus), outcome.now_ns)
+    _write(path, json.dumps(trace))
+
+
+def _write_svg(path: Path, outcome: Outcome, title: str, last_ms: float) -> None:
+    from scx_vsched.sim.svg import timeline_svg  # noqa: PLC0415
+    from scx_vsched.sim.timeline import timeline  # noqa: PLC0415
+
+    end = outcome.now_ns
+    spans = timeline(outcome.trace, len(outcome.vcpus), end)
+    _write(path, timeline_svg(spans.cut(end - round(last_ms * 1e6), end), title))
+
+
+@app.command()
+def compare(
+    profile: _Profile,
+    workload: _Workload,
+    policies: Annotated[
+        list[str] | None,
+        typer.Option("--policy", metavar="POLICY", help="Compared with the first (repeatable)."),
+    ] = None,
+    seed: _Seed = 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds.")] = 5,
+    seconds: _Seconds = 10.0,
+    warmup: _Warmup = 1.0,
+    contended: _Contended = False,
+    honest: _Honest = False,
+    steal: _Steal = False,
+    kernel: _Kernel = "7.x",
+    as_json: _Json = False,
+) -> None:
+    """Compare schedulers on the same seeds: ratios with their 95 % intervals.
+
+    Without --policy the kernel's default scheduler is compared with the policy `core`.
+    """
+    from scx_vsched.sim.compare import compare as compare_runs  # noqa: PLC0415
+    from scx_vsched.sim.run import Options  # noqa: PLC0415
+    from scx_vsched.sim.scheduler import prepare  # noqa: PLC0415
+    from scx_vsched.sim.workload_file import load_workload  # noqa: PLC0415
+
+    machine = _machine(profile, contended, honest, steal)
+    load = load_workload(workload, machine)
+    schedulers = [prepare(name, kernel=kernel) for name in policies or ["default", "core"]]
+    options = Options(
+        seed=seed, end_ns=round((seconds + warmup) * 1e9), warmup_ns=round(warmup * 1e9)
+    )
+    found = compare_runs(schedulers, machine, load, options, seeds)
+    if as_json:
+        rows: list[dict[str, Any]] = [
+            {
+                "measure": row.measure.name,
+                "unit": row.measure.unit,
+                "better": row.measure.better,
+                "medians": dict(zip([s.name for s in schedulers], row.medians, strict=True)),
+                "ratios": {
+                    s.name: {"value": r.value, "low": r.low, "high": r.high}
+                    for s, r in zip(schedulers, row.ratios, strict=True)
+                    if r.rounds > 1 or s is not schedulers[0]
+                },
+            }
+            for row in found
+        ]
+        print(json.dumps({"machine": machine.name, "workload": load.name, "rows": rows}, indent=2))
+        return
+    print(f"{load.name} on {machine.name}: {seeds} seeds of {seconds:g} s")
+    for row in found:
+        first = f"{row.medians[0]:,.1f} {row.measure.unit}"
+        print(f"  {row.measure.name}: {schedulers[0].name} {first}")
+        for scheduler, median, ratio in zip(
+            schedulers[1:], row.medians[1:], row.ratios[1:], strict=True
+        ):
+            print(f"    {scheduler.name} {median:,.1f} {row.measure.unit}, ratio {ratio}")

@@ -1,0 +1,81 @@
+"""The scheduler of a run: a policy with the mechanism, or the kernel's default one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from scx_vsched.bpf.loader import check_tunables
+from scx_vsched.bpf.render import describe
+from scx_vsched.policies import resolve_policy
+from scx_vsched.policy.compiler import compile_file
+from scx_vsched.sim.build import DEFAULT_KERNEL, build_library
+from scx_vsched.sim.run import Outcome, simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from scx_vsched.sim.machine import Machine
+    from scx_vsched.sim.run import Options
+    from scx_vsched.sim.workload import Workload
+
+__all__ = ["DEFAULT", "Scheduler", "prepare"]
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduler:
+    """A compiled scheduler, ready to run any number of times."""
+
+    name: str
+    library: Path
+    stat_names: tuple[str, ...] = ()
+    tunables: Mapping[int, int] = field(default_factory=dict)  # by place in the description
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the model of the kernel's default scheduler."""
+        return not self.stat_names
+
+    def run(
+        self, machine: Machine, load: Workload, options: Options, keep_maps: Sequence[str] = ()
+    ) -> Outcome:
+        """One run; see `simulate`."""
+        return simulate(
+            self.library,
+            machine,
+            load,
+            replace(options, scheduler=not self.is_default),
+            tunables=self.tunables,
+            stat_names=self.stat_names,
+            keep_maps=keep_maps,
+        )
+
+
+def prepare(
+    policy: str,
+    *,
+    tunables: Mapping[str, int] | None = None,
+    without: Sequence[str] = (),
+    kernel: str = DEFAULT_KERNEL,
+    sanitize: bool = False,
+) -> Scheduler:
+    """Compiles `policy`: a built-in one by name, a file, or `default` for the kernel's own.
+
+    Raises UserError (PolicyError for a mistake in the policy) where that is not possible.
+    """
+    if policy == DEFAULT:
+        return Scheduler(DEFAULT, build_library(None, kernel=kernel, sanitize=sanitize))
+    source = resolve_policy(policy)
+    program = compile_file(source)
+    meta = describe(program, without)
+    check_tunables(meta, tunables or {})
+    places = {tunable.name: index for index, tunable in enumerate(meta.tunables)}
+    return Scheduler(
+        source.stem,
+        build_library(program, tuple(without), kernel, sanitize=sanitize),
+        tuple(stat.name for stat in meta.stats),
+        {places[name]: value for name, value in (tunables or {}).items()},
+    )
