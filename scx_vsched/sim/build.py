@@ -49,6 +49,8 @@ _SANITIZE = (
     "-fsanitize-trap=undefined",
     "-fno-sanitize=alignment",
 )
+# Counters of the mechanism that must be 0 once no task is left.
+_COUNTERS = (("vcpus", "queued"), ("llc_states", "queued"), ("groups", "active"))
 _MAP = re.compile(r"\nstruct \{([^}]*)\} (\w+) SEC\(\"\.maps\"\);")
 
 
@@ -61,17 +63,22 @@ def cache_dir() -> Path:
 def simulated_source(rendered: str) -> str:
     """The rendered text as it is, followed by a list of its maps for the engine."""
     entries = []
-    for body, name in _MAP.findall(rendered):
+    maps = _MAP.findall(rendered)
+    for body, name in maps:
         kind = "SIM_MAP"
         if "BPF_MAP_TYPE_TASK_STORAGE" in body:
             kind = "SIM_MAP_STORAGE"
         elif "__type(value" not in body:
             kind = "SIM_MAP_QUEUE"
         entries.append(f"\t{kind}({name}),\n")
+    known = {name for _, name in maps}
+    counters = [f"\tSIM_COUNTER({m}, {member}),\n" for m, member in _COUNTERS if m in known]
     return (
         f"{rendered}\n/* The maps, for the simulator. */\n"
         f"const struct sim_map sim_maps[] = {{\n{''.join(entries)}}};\n"
         f"const u32 sim_nr_maps = {len(entries)};\n"
+        f"const struct sim_counter sim_counters[] = {{\n{''.join(counters)}}};\n"
+        f"const u32 sim_nr_counters = {len(counters)};\n"
     )
 
 

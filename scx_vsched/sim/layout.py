@@ -42,7 +42,7 @@ class PCpu(Structure):
 class Entity(Structure):
     """struct sim_entity"""
 
-    _fields_ = _u64("pcpu weight quota_ns period_ns phase_ns nr_gates gates gate_phase_ns")
+    _fields_ = _u64("pcpu weight quota_ns period_ns phase_ns nr_gates gates")
 
 
 class Machine(Structure):

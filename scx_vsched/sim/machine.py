@@ -28,16 +28,17 @@ class HostThread:
     """A thread of the host: of a vCPU, or a competitor that always wants to run.
 
     Without a period there is no quota. `gates_ns` are the lengths of alternately open and shut
-    times, repeated; while shut the thread stays away whatever it wants.
+    times, repeated; while shut the thread stays away whatever it wants. `phase_ns` is how far into
+    the period or the pattern the run begins; None draws it from the seed, the same for all threads
+    of one hardware thread.
     """
 
     pcpu: int
     weight: int = 1024
     quota_ns: int = 0
     period_ns: int = 0
-    phase_ns: int = 0
+    phase_ns: int | None = None
     gates_ns: tuple[int, ...] = ()
-    gate_phase_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,13 +97,12 @@ def _thread(shape: VcpuShape, pcpu: int) -> HostThread:
     if shape.quota_us is None:
         return HostThread(pcpu)
     quota, period = shape.quota_us * _NS_PER_US, shape.period_us * _NS_PER_US
-    phase = shape.phase_us * _NS_PER_US
     if shape.by is Mechanism.QUOTA:
-        return HostThread(pcpu, quota_ns=quota, period_ns=period, phase_ns=phase)
+        return HostThread(pcpu, quota_ns=quota, period_ns=period)
     if quota == period:
         return HostThread(pcpu)
-    gate_phase = (period - phase) % period
-    return HostThread(pcpu, gates_ns=(quota, period - quota), gate_phase_ns=gate_phase)
+    phase = (period - shape.phase_us * _NS_PER_US) % period
+    return HostThread(pcpu, gates_ns=(quota, period - quota), phase_ns=phase)
 
 
 def _changes(profile: Profile) -> tuple[Change, ...]:

@@ -209,8 +209,9 @@ def _machine_table(machine: Machine) -> layout.Machine:
     numbers = _Numbers()
     threads = [
         layout.Entity(
-            t.pcpu, t.weight, t.quota_ns, t.period_ns, t.phase_ns, len(t.gates_ns),
-            numbers.add(t.gates_ns), t.gate_phase_ns,
+            t.pcpu, t.weight, t.quota_ns, t.period_ns,
+            layout.NEVER if t.phase_ns is None else t.phase_ns,
+            len(t.gates_ns), numbers.add(t.gates_ns),
         )
         for t in machine.threads
     ]  # fmt: skip

@@ -59,6 +59,16 @@ struct sim_map {
 	{#map, (void **)&(map).type, NULL, SIM_KIND(&(map)), SIM_MAX(&(map)), 0,              \
 	 sizeof(*(map).value_size) / sizeof(int)}
 
+/* A member of an array's entries that must be 0 when no task is left. */
+struct sim_counter {
+	const char *map, *member;
+	u32 offset, size;
+};
+
+#define SIM_COUNTER(map, member)                                                            \
+	{#map, #member, __builtin_offsetof(typeof(*(map).value), member),                     \
+	 sizeof((map).value->member)}
+
 extern u32 sim_this_vcpu; /* the vCPU that executes the scheduler's code */
 
 void *sim_hash_lookup(void *map, const void *key);

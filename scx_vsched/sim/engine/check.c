@@ -3,6 +3,8 @@
  * What must hold whatever the scheduler does. The cheap ones are checked where they could break;
  * here are those that look at everything.
  */
+#include <string.h>
+
 #include "api.h"
 
 /* check_rq_for_timeouts() */
@@ -162,4 +164,23 @@ void check_sweep(void)
 		check_stranded(&sim.global);
 	}
 	check_deadlock();
+}
+
+/* What the mechanism counts per task must be gone with the tasks. */
+void check_drained(void)
+{
+	for (u32 i = 0; i < sim_nr_counters; i++) {
+		const struct sim_counter *counter = &sim_counters[i];
+		u32 entries, size;
+		char *values = sim_map_values(counter->map, &entries, &size);
+
+		for (u32 entry = 0; entry < entries; entry++) {
+			u64 value = 0;
+
+			memcpy(&value, values + (u64)entry * size + counter->offset, counter->size);
+			check(!value, "counter_leaked", "%s[%u].%s is %lld and no task is left",
+			      counter->map, entry, counter->member,
+			      counter->size == 4 ? (s32)value : (s64)value);
+		}
+	}
 }

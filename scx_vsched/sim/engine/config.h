@@ -18,9 +18,9 @@ struct sim_pcpu {
 struct sim_entity {
 	u64 pcpu;
 	u64 weight;
-	u64 quota_ns, period_ns, phase_ns; /* no quota where period_ns is 0 */
+	u64 quota_ns, period_ns; /* no quota where period_ns is 0 */
+	u64 phase_ns; /* how far into its period or pattern the run begins, ~0 to draw it */
 	u64 nr_gates, gates; /* open and shut times in `numbers`, from this index on, repeated */
-	u64 gate_phase_ns; /* how far into the pattern the run begins */
 };
 
 struct sim_machine {

@@ -277,17 +277,23 @@ static void setup_gates(struct entity *e, u64 phase)
 
 static void setup_entity(struct entity *e, const struct sim_entity *is)
 {
+	u64 random[2];
+
 	*e = (struct entity){.pcpu = &sim.pcpus[is->pcpu], .weight = is->weight,
 			     .quota_ns = is->quota_ns, .period_ns = is->period_ns,
 			     .left_ns = is->quota_ns, .nr_gates = is->nr_gates};
 	list_init(&e->node);
 	e->period = (struct event){.kind = EV_PERIOD, .owner = e};
 	e->gating = (struct event){.kind = EV_GATE, .owner = e};
+	/* threads of one hardware thread keep step with each other, as rivals do */
+	random_seed(random, 0x100 + is->pcpu);
 	if (e->period_ns)
-		event_at(&e->period, e->period_ns - is->phase_ns % e->period_ns);
+		event_at(&e->period, e->period_ns - (is->phase_ns == NEVER ?
+							     random_below(random, e->period_ns) :
+							     is->phase_ns % e->period_ns));
 	if (e->nr_gates) {
 		e->gates = sim.machine->numbers + is->gates;
-		setup_gates(e, is->gate_phase_ns);
+		setup_gates(e, is->phase_ns == NEVER ? random_next(random) : is->phase_ns);
 	}
 }
 

@@ -199,6 +199,8 @@ static void drain(u64 started_ms)
 	run_until(sim.now + DRAIN_NS, started_ms);
 	check(!sim.live_tasks, "never_ended", "%u tasks still live %llu s after they were told to end",
 	      sim.live_tasks, DRAIN_NS / 1000000000);
+	if (sim.ext)
+		check_drained();
 }
 
 /* ---- Results ---- */
@@ -279,23 +281,6 @@ const struct sim_result *sim_run(void)
 void sim_end(void)
 {
 	sim_free_all();
-}
-
-/* The values of the map called @name, NULL where there is none. */
-void *sim_map_values(const char *name, u32 *entries, u32 *size)
-{
-	if (!&sim_nr_maps)
-		return NULL;
-	for (u32 i = 0; i < sim_nr_maps; i++) {
-		const struct sim_map *map = &sim_maps[i];
-
-		if (__builtin_strcmp(map->name, name) || !map->values)
-			continue;
-		*entries = map->entries;
-		*size = map->value_size;
-		return *map->values;
-	}
-	return NULL;
 }
 
 /* Sets a constant of the scheduler, which is read-only memory as it is in BPF. */

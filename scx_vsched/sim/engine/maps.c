@@ -185,3 +185,20 @@ void maps_forget_task(const struct task *t)
 			state->present[t->p.sim_index] = false;
 	}
 }
+
+/* The values of the map called @name, NULL where there is none. */
+void *sim_map_values(const char *name, u32 *entries, u32 *size)
+{
+	if (!&sim_nr_maps)
+		return NULL;
+	for (u32 i = 0; i < sim_nr_maps; i++) {
+		const struct sim_map *map = &sim_maps[i];
+
+		if (__builtin_strcmp(map->name, name) || !map->values)
+			continue;
+		*entries = map->entries;
+		*size = map->value_size;
+		return *map->values;
+	}
+	return NULL;
+}
