@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
     from scx_vsched.topology.records import PairSample
 
-__all__ = ["LatencyClass", "LatencyClasses", "find_classes", "name_classes", "sample_latency"]
+__all__ = [
+    "LatencyClass",
+    "LatencyClasses",
+    "describe_class",
+    "find_classes",
+    "name_classes",
+    "sample_latency",
+]
 
 # Of one probe's transfers this quantile is taken. Being taken away only ever lengthens a transfer,
 # so it must be low; the clocks of two vCPUs may differ a little, which shortens every other
@@ -122,7 +129,7 @@ def find_classes(latencies_ns: Iterable[float], firm_ns: Iterable[float] = ()) -
     for division in _divisions(logs):
         groups = [logs[start:end] for start, end in division]
         if _separated(groups):
-            found = [_describe(group) for group in groups if len(group) >= fewest]
+            found = [describe_class(group) for group in groups if len(group) >= fewest]
             if found:
                 return LatencyClasses(tuple(found))
     return LatencyClasses(())
@@ -173,7 +180,8 @@ def _divisions(logs: Sequence[float]) -> list[list[tuple[int, int]]]:
     return divisions
 
 
-def _describe(group: Sequence[float]) -> LatencyClass:
+def describe_class(group: Sequence[float]) -> LatencyClass:
+    """The class of these logarithms of latencies."""
     middle = median(group)
     # 1.48 makes the median absolute deviation of normal values their standard deviation
     deviation = 1.48 * median(abs(value - middle) for value in group)
@@ -181,7 +189,7 @@ def _describe(group: Sequence[float]) -> LatencyClass:
 
 
 def _separated(groups: Sequence[Sequence[float]]) -> bool:
-    found = [_describe(group) for group in groups]
+    found = [describe_class(group) for group in groups]
     for one, other in pairwise(found):
         apart = math.log(other.latency_ns / one.latency_ns)
         needed = _SEPARATION + _SEPARATION_OF_FEW / min(one.members, other.members)
@@ -212,7 +220,7 @@ def name_classes(
     sockets in one node from one of two nodes.
     """
     outside = number - smt
-    names = _NAMES.get(outside) or (*_NAMES[4], *[Relation.APART] * (outside - 4))
+    names = (*_NAMES[min(outside, 4)], *[Relation.APART] * (outside - 4))
     if smt:
         names = (Relation.SMT, *names)
     told = [next(iter(seen)) for _, seen in sorted((claimed or {}).items()) if len(seen) == 1]

@@ -34,6 +34,8 @@ __all__ = [
 NOISE_NS = 300_000
 # Two gaps with less between them are one: the probe ran just long enough to look at the clock.
 _JOIN_NS = 100_000
+# Gaps that stray by more than this part of the cycle are no quota's.
+_IRREGULAR = 0.1
 # Errors (standard deviations of a share): where there are too few cycles to tell, and at least.
 _FEW_CYCLES_ERROR = 0.03
 _PARTIAL_ERROR = 0.10
@@ -160,22 +162,34 @@ def share_of(look: Sequence[Observation]) -> ShareSample:
     """The share of time in which the vCPU ran during one look: one watch or several of one vCPU.
 
     Over whole cycles where there is at least one; else over the windows, with a large error if it
-    was away at all. The error is the ratio estimator's, from the scatter between cycles.
+    was away at all. Where a sleeper sees cycles of all lengths the windows count, too: they miss
+    long cycles rather than short ones, and a busy vCPU has no unused quota. The error is the ratio
+    estimator's, from the scatter between cycles.
     """
     vcpu, at_ns = look[-1].vcpu, look[-1].end_ns
+    elapsed = sum(seen.elapsed_ns for seen in look)
+    part_away = sum(seen.away_ns for seen in look) / max(elapsed, 1)
     whole = [seen for seen in look if len(seen.gaps) > 1]
     if not whole:
-        elapsed = sum(seen.elapsed_ns for seen in look)
-        away_ns = sum(seen.away_ns for seen in look)
-        share = 1.0 - away_ns / max(elapsed, 1)
-        error = _PARTIAL_ERROR if away_ns else _LEAST_ERROR
-        return ShareSample(vcpu, at_ns, min(max(share, 0.0), 1.0), error, 0, elapsed)
+        error = _PARTIAL_ERROR if part_away else _LEAST_ERROR
+        return ShareSample(vcpu, at_ns, _share(part_away), error, 0, elapsed)
     span = sum(seen.span_ns for seen in whole)
     cycles = sum(len(seen.gaps) - 1 for seen in whole)
-    away = sum(gap.length_ns for seen in whole for gap in seen.gaps[1:]) / span
-    return ShareSample(
-        vcpu, at_ns, min(max(1.0 - away, 0.0), 1.0), _error(whole, away, span), cycles, span
+    cycle = span / cycles
+    # Short gaps can fall between all wake-ups of one watch, and into those of the next.
+    span += sum(
+        seen.elapsed_ns for seen in look if not seen.away_ns and seen.elapsed_ns > 2 * cycle
     )
+    away = sum(gap.length_ns for seen in whole for gap in seen.gaps[1:]) / span
+    error = _error(whole, away, span)
+    resolution = look[-1].resolution_ns
+    if resolution and error * span / math.sqrt(cycles) > _IRREGULAR * cycle + resolution / 2:
+        away, span = part_away, elapsed
+    return ShareSample(vcpu, at_ns, _share(away), error, cycles, span)
+
+
+def _share(away: float) -> float:
+    return min(max(1.0 - away, 0.0), 1.0)
 
 
 def _error(look: Sequence[Observation], away: float, span: int) -> float:

@@ -50,7 +50,7 @@ RELATION_NAMES = {
 
 
 class VCpuGraph:
-    """A consistent graph of vCPUs. Not to be changed once made."""
+    """A consistent graph of vCPUs. Its networkx graph is frozen; copy it to change it."""
 
     def __init__(
         self,
@@ -89,6 +89,7 @@ class VCpuGraph:
         )
         graph.graph["snapshot"] = self.snapshot
         self._tie()
+        networkx.freeze(graph)
 
     def __eq__(self, other: object) -> bool:
         """Whether both say the same, in whatever order it was said."""

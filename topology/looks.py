@@ -29,10 +29,15 @@ _JITTER = 0.15
 # cycle of a quota. For short cycles that place matters, so a look is cut in several watches.
 _SHORT_CYCLE_NS = 16 * _MS
 _PIECES = 5
-# In a window of so many cycles there are at least two whole ones.
-_CYCLES = 3.2
+# Who is due within this part of the period is looked at with those who are due now.
+_JOINS = 0.15
+# In a window of so many cycles there is at least one whole one. A sleeper can afford more.
+_CYCLES = 2.2
+_SLEEPER_CYCLES = 5.0
+_EXTENSION_CYCLES = 3.2
 # Windows are rounded up to these, so that vCPUs which are due together are watched together.
-_WINDOWS_NS = tuple(ms * _MS for ms in (20, 40, 80, 160, 320))
+_WINDOWS_NS = tuple(ms * _MS for ms in (16, 20, 28, 36, 48, 64, 96, 128, 192, 256, 320))
+_LONG_LOOK_NS = 128 * _MS
 _FIRST_EXTENSION_NS = 80 * _MS
 
 
@@ -45,12 +50,12 @@ class LookSettings:
     """
 
     fast_period_ns: int = 800 * _MS
-    period_ns: int = 1600 * _MS  # once it has been steady
+    period_ns: int = 1400 * _MS  # once it has been steady
     steady_looks: int = 6
     sleep_window_ns: int = 200 * _MS
     longest_window_ns: int = 320 * _MS
     busy_cpu: float = 0.003  # of a busy vCPU, for sleepers
-    idle_duty: float = 0.013  # of an idle vCPU, for spinners
+    idle_duty: float = 0.0145  # of an idle vCPU, for spinners
     long_look_every_ns: int = 60_000 * _MS  # on an idle vCPU that seems to be always there
 
 
@@ -77,8 +82,10 @@ class Looks:
 
     def _window_ns(self, now_ns: int) -> int:
         settings = self._settings
-        wanted = round(_CYCLES * self.cycle_ns) if self.cycle_ns else 0
+        cycle = self.cycle_ns or 0
+        wanted = round(_CYCLES * cycle)
         if self.demand is Demand.SLEEP:
+            wanted = round(_SLEEPER_CYCLES * cycle)
             affordable = settings.busy_cpu * settings.fast_period_ns / self._wake_cost
             window = min(max(wanted, settings.sleep_window_ns), max(affordable, 60 * _MS))
             return min(round(window), settings.longest_window_ns)
@@ -86,7 +93,7 @@ class Looks:
             self._long_look_ns = now_ns + settings.long_look_every_ns
             # Not in step with the other vCPUs: they would all be kept from sleeping together.
             self._long_look_ns -= round(self._rng.random() * settings.long_look_every_ns / 4)
-            wanted = 160 * _MS
+            wanted = _LONG_LOOK_NS
             self._debt_ns -= wanted  # its cost is what idle_duty leaves of the limit
         return min(
             next((w for w in _WINDOWS_NS if w >= wanted), _WINDOWS_NS[-1]),
@@ -109,14 +116,22 @@ class Looks:
         elif not self.away:
             self.cycle_ns = None
 
-    def rest(self, now_ns: int, *, steady_looks: int) -> None:
-        """Nothing is in doubt: the next look is due after a pause that pays for the last ones."""
+    def rest(self, now_ns: int, *, steady_looks: int, jitter: float) -> None:
+        """Nothing is in doubt: the next look is due after a pause that pays for the last ones.
+
+        `jitter` is from -1 to 1, the same for all vCPUs of a round: those that share something are
+        to be seen together.
+        """
         settings = self._settings
         steady = steady_looks >= settings.steady_looks
         period = settings.period_ns if steady else settings.fast_period_ns
-        pause = period * (1 + _JITTER * (2 * self._rng.random() - 1))
+        pause = period * (1 + _JITTER * jitter)
         self.due_ns = now_ns + round(max(pause, self._debt_ns / settings.idle_duty))
         self._debt_ns = 0
+
+    def due(self, now_ns: int) -> bool:
+        """Whether it is time for a look, or so nearly that it had better join those who are due."""
+        return self.due_ns <= now_ns + round(_JOINS * self._settings.fast_period_ns)
 
     def again(self, at_ns: int) -> None:
         """The last look has to be confirmed."""
@@ -126,8 +141,8 @@ class Looks:
 def next_window_ns(observed: Observation, settings: LookSettings) -> int | None:
     """How long to go on at once, to see whole cycles of an idle vCPU; None if enough was seen."""
     longest = settings.longest_window_ns
-    if not observed.away_ns or len(observed.gaps) > 2 or observed.elapsed_ns >= longest:
+    if not observed.away_ns or len(observed.gaps) > 1 or observed.elapsed_ns >= longest:
         return None
     if cycle := observed.cycle_ns:
-        return min(round(_CYCLES * cycle), longest)
+        return min(round(_EXTENSION_CYCLES * cycle), longest)
     return _FIRST_EXTENSION_NS if observed.elapsed_ns < _FIRST_EXTENSION_NS else longest

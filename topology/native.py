@@ -8,13 +8,12 @@ without when refused: `NativeMachine.limits` says what that means.
 from __future__ import annotations
 
 import os
-import threading
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scx_vsched.errors import UserError
+from scx_vsched.topology.clock import clock_problem, in_thread
 from scx_vsched.topology.records import Availability, Demand, Gap, PairSample
 from scx_vsched.topology.sysfs import parse_cpu_list
 
@@ -41,11 +40,6 @@ _SLEEP_PERIOD_NS = 1_000_000
 _LATE_NS = 500_000
 
 _SECOND_NS = 1_000_000_000
-# Readings of the clock that cost more, or step wider, say nothing of microseconds.
-_SLOW_CLOCK_NS = 5_000
-_COARSE_CLOCK_NS = 20_000
-_HOP_ROUNDS = 3
-_HOP_LIMIT_NS = 200_000_000
 
 _OFFLINE = "offline"
 _HIDDEN = "hidden by a cpuset"
@@ -53,25 +47,6 @@ _REASONS = {
     _probe.LEFT: "went away during a probe",
     _probe.NO_THREAD: "no thread could be started for it",
 }
-
-
-def _in_thread[T](action: Callable[[], T]) -> T:
-    """The result of `action` in a thread of its own, whose affinity and priority end with it."""
-    results: list[T] = []
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            results.append(action())
-        except Exception as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="probe")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 def _permitted(action: Callable[[], object]) -> bool:
@@ -84,7 +59,7 @@ def _permitted(action: Callable[[], object]) -> bool:
             return False
         return True
 
-    return _in_thread(attempt)
+    return in_thread(attempt)
 
 
 class NativeMachine:
@@ -111,7 +86,7 @@ class NativeMachine:
             os.sched_setaffinity(0, online)  # the kernel takes off what the cpuset hides
             return os.sched_getaffinity(0) & online
 
-        return _in_thread(widest)
+        return in_thread(widest)
 
     def vcpus(self) -> tuple[int, ...]:
         """The vCPUs that are online and in the cpuset, in increasing order."""
@@ -280,40 +255,5 @@ class NativeMachine:
             return ""
 
     def clock_problem(self) -> str | None:
-        """Why CLOCK_MONOTONIC is not fit for probing, None when it is.
-
-        Takes up to 0.2 s: a thread hops over the vCPUs and reads the clock on each, which shows
-        clocks that differ by more than a hop takes.
-        """
-        name = self.clock_source() or "unknown"
-        readings = [time.monotonic_ns() for _ in range(1000)]
-        cost_ns = (readings[-1] - readings[0]) / (len(readings) - 1)
-        steps = [b - a for a, b in pairwise(readings) if b > a]
-        step_ns = min(steps, default=_SECOND_NS)
-        if step_ns > _COARSE_CLOCK_NS:
-            return f"the clock (source {name}) advances in steps of {step_ns / 1000:.0f} us"
-        if cost_ns > _SLOW_CLOCK_NS:
-            return f"reading the clock (source {name}) takes {cost_ns / 1000:.1f} us"
-        back = _in_thread(self._hop)
-        if back is None:
-            return None
-        vcpu, back_ns = back
-        return (
-            f"the clock (source {name}) of vCPU {vcpu} is at least {back_ns / 1000:.1f} us behind"
-        )
-
-    def _hop(self) -> tuple[int, int] | None:
-        """The first vCPU on which the clock went back, and by how much; changes its thread."""
-        began = last = time.monotonic_ns()
-        for vcpu in self.vcpus() * _HOP_ROUNDS:
-            try:
-                os.sched_setaffinity(0, {vcpu})
-            except OSError:
-                continue  # just gone offline
-            now = time.monotonic_ns()
-            if now < last:
-                return vcpu, last - now
-            if now - began > _HOP_LIMIT_NS:
-                break
-            last = now
-        return None
+        """Why CLOCK_MONOTONIC is not fit for probing, None when it is; takes up to 0.2 s."""
+        return clock_problem(self.clock_source() or "unknown", self.vcpus())

@@ -155,6 +155,13 @@ class Placement:
             found.setdefault(self.domain(unit, level), []).append(unit)
         return found
 
+    def met(self) -> list[list[int]]:
+        """The units as groups between which no pair has a latency."""
+        groups: dict[int, list[int]] = {}
+        for unit, root in self._joined(max(self._pairs.values(), default=0)).items():
+            groups.setdefault(root, []).append(unit)
+        return [sorted(group) for group in groups.values()]
+
     def conflicts(self) -> list[Conflict]:
         """Each contradictory pair once, at the outermost level where it is one."""
         found = []
@@ -163,6 +170,20 @@ class Placement:
                 if self.domain(a, level) == self.domain(b, level):
                     found.append(Conflict((a, b), level, self._path(a, b, level)))
                     break
+        return found
+
+    def held_apart(self) -> dict[tuple[int, Pair], list[Pair]]:
+        """For each two domains known to be two within the next larger one, the pairs that say so.
+
+        The key is the level, at which the two are, and their names.
+        """
+        found: dict[tuple[int, Pair], list[Pair]] = {}
+        for pair, own in self._pairs.items():
+            level = own - 1
+            if level >= self.leaf:
+                one, other = (self.domain(unit, level) for unit in pair)
+                if one != other:
+                    found.setdefault((level, ordered(one, other)), []).append(pair)
         return found
 
     def _path(self, start: int, end: int, level: int) -> tuple[Pair, ...]:

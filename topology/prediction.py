@@ -159,7 +159,9 @@ def _periodic(seen: Sequence[Observation], phase: _Phase, length: float, now_ns:
     """How well the phase explains the gaps since it holds, and when the next one begins."""
     period = phase.period_ns
     watched = [watch for watch in seen if watch.end_ns > phase.first_ns]
-    starts = [gap.start_ns for watch in watched for gap in watch.gaps]
+    starts = [gap.start_ns for watch in watched for gap in watch.whole]
+    if not starts:
+        return Forecast(now_ns, length, 0.0, period)
     runs = [(start - phase.origin_ns) % period for start in starts]  # after the vCPU was given back
     # Phases next to 0 and next to the period are near each other.
     pivot = median(runs)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from scx_vsched.topology.measure import Prediction, VCpuMeasure
 from scx_vsched.topology.model import FULL_CAPACITY
 from scx_vsched.topology.records import Availability, Gap
+from scx_vsched.topology.spins import Spinner
+from scx_vsched.topology.stacks import find_stacks
 from scx_vsched.topology.vact import ActivityLog
 from scx_vsched.topology.vcap import Vcap
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from scx_vsched.topology.records import Machine
     from scx_vsched.topology.steal import SourceEvidence
     from scx_vsched.topology.vcap import CapacityEstimate
+    from scx_vsched.topology.verify import Verdict
 
 __all__ = ["ProbeSnapshot", "Prober", "TopologyProbe"]
 
@@ -43,16 +46,19 @@ _SURE_SAMPLES = 3
 _KEEP_WATCHES = 20_000
 
 
+class Verifies(Protocol):
+    """Verifies one topology, time and again."""
+
+    def verify(self) -> Verdict:
+        """Whether a full probe is due."""
+
+
 @dataclass(frozen=True, slots=True)
 class TopologyProbe:
-    """How the topology is found, and how it is checked that it still holds.
-
-    `probe` makes a full probe. `verify` says whether a topology found before still holds; it is
-    None where a full probe is the only check, which then is made once.
-    """
+    """How the topology is found, and what checks that it still holds."""
 
     probe: Callable[[Machine], MeasuredTopology]
-    verify: Callable[[Machine, MeasuredTopology], bool] | None = None
+    verifier: Callable[[Machine, MeasuredTopology], Verifies]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,9 @@ class Prober:
         self._vcap = Vcap(machine, settings, seed)
         self._logs: dict[int, ActivityLog] = {}
         self._topology: MeasuredTopology | None = None
+        self._verifier: Verifies | None = None
         self._topology_changes = 0
+        self._maybe_stacked: set[int] = set()
         self._verify_due_ns = 0
         self._verify_period_ns = _VERIFY_FIRST_NS
         self._watches: deque[Availability] = deque(maxlen=_KEEP_WATCHES)
@@ -152,9 +160,15 @@ class Prober:
             yield self.snapshot()
 
     def _look(self, only: Sequence[int] | None) -> None:
-        for vcpu, look in self._vcap.look(only).items():
+        seen = self._vcap.look(only)
+        changed = self._vcap.changed()
+        if len(changed) > 1:
+            # Two that came to share a hardware thread take turns from then on.
+            self._maybe_stacked |= changed
+            self._verify_due_ns = 0
+        for vcpu, look in seen.items():
             log = self._logs.setdefault(vcpu, ActivityLog())
-            if self._vcap.changed(vcpu):
+            if vcpu in changed:
                 log.restart()
             log.add(look)
             self._watches.extend(map(_availability, look))
@@ -172,22 +186,35 @@ class Prober:
         if before and before.domains != found.domains:
             self._topology_changes += 1
         self._topology = found
+        self._maybe_stacked = set()
+        self._verifier = topology.verifier(self._machine, found)
         self._verify_period_ns = _VERIFY_FIRST_NS
         self._verified()
 
     def _check_topology(self, topology: TopologyProbe) -> None:
         """Verifies, and probes in full where something does not hold any more."""
-        if self._topology is None:
+        stacked = self._newly_stacked()
+        if self._verifier is None or stacked or self._verifier.verify().changed:
             self._probe_topology(topology)
-        elif topology.verify is None:
-            self._verify_due_ns = self._machine.now_ns() + _VERIFY_MOST_NS
-        elif topology.verify(self._machine, self._topology):
-            self._verify_period_ns = min(
-                round(self._verify_period_ns * _VERIFY_GROWS), _VERIFY_MOST_NS
-            )
-            self._verified()
-        else:
-            self._probe_topology(topology)
+            return
+        grown = round(self._verify_period_ns * _VERIFY_GROWS)
+        self._verify_period_ns = min(grown, _VERIFY_MOST_NS)
+        self._verified()
+
+    def _newly_stacked(self) -> bool:
+        """Whether vCPUs whose gaps changed share a hardware thread, which they did not before.
+
+        A verification compares latencies of neighbours; this sees those that are none.
+        """
+        suspects = self._maybe_stacked.intersection(self._machine.vcpus())
+        self._maybe_stacked = set()
+        if self._topology is None or len(suspects) < 2:
+            return False
+        known = self._topology.domains
+        found = find_stacks(Spinner(self._machine), sorted(suspects))
+        return any(
+            len({known[vcpu].stack for vcpu in stack if vcpu in known}) > 1 for stack in found.sets
+        )
 
     def _verified(self) -> None:
         self._verify_due_ns = self._machine.now_ns() + self._verify_period_ns

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from scx_vsched.topology.placement import ordered
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from scx_vsched.topology.placement import Ledger, Pair, Placement
 
-__all__ = ["Guesses", "next_questions", "sampling_rounds"]
+__all__ = ["Guesses", "Meetings", "held_apart_by_few", "next_questions", "sampling_rounds"]
 
 # A pair without a usable latency is asked so often, and two domains are compared by so many pairs.
 _MOST_TRIES = 4
 _MOST_ASKED = 6
+# Domains of so many units are compared once more: a part of one may have grown apart from the rest.
+_LARGE = 4
 # A guess counts when it was right for so many of the pairs that it was tried on.
 _GOOD_GUESS = 0.3
 
@@ -44,6 +46,13 @@ def _everyone(units: Sequence[int]) -> Iterator[list[Pair]]:
         pairs = [next(folded) for _ in range(len(circle) // 2)]
         yield [ordered(a, b) for a, b in pairs if a is not None and b is not None]
         circle = [circle[0], circle[-1], *circle[1:-1]]
+
+
+class Meetings(Protocol):
+    """Which vCPUs run at the same time."""
+
+    def share(self, a: int, b: int) -> float:
+        """The part of the time in which both ran, as far as that was seen."""
 
 
 class Guesses:
@@ -90,33 +99,47 @@ def next_questions(
     ledger: Ledger,
     guesses: Guesses,
     speakers: Collection[int],
-    barred: Collection[int],
+    meetings: Meetings,
 ) -> list[Pair]:
     """Disjoint pairs to probe; none when all is known that can be.
 
-    `speakers` are the units that speak for their cores, `barred` those that cannot be probed.
-    Small domains ask larger ones, so that many ask at the same time and every answer counts for
-    many.
+    `speakers` are the units that speak for their cores. Small domains ask larger ones, so that many
+    ask at the same time and every answer counts for many.
     """
     open_to = placement.open_questions()
     for one, other in _given_up(placement, ledger):
         open_to[one] = [leaf for leaf in open_to.get(one, ()) if leaf != other]
         open_to[other] = [leaf for leaf in open_to.get(other, ()) if leaf != one]
     free = {
-        leaf: [unit for unit in units if unit in speakers and unit not in barred]
+        leaf: [unit for unit in units if unit in speakers]
         for leaf, units in placement.members(placement.leaf).items()
     }
     sizes = {leaf: len(units) for leaf, units in free.items()}
     rank = {leaf: (-sizes[leaf], leaf) for leaf in free}
+
+    def chosen(unit: int, others: Sequence[int]) -> Pair | None:
+        """The unit and that of the others compared least with it, and most there when it is."""
+        other = min(
+            others, key=lambda at: (ledger.tries(ordered(unit, at)), -meetings.share(unit, at))
+        )
+        pair = ordered(unit, other)
+        return (unit, other) if ledger.tries(pair) < _MOST_TRIES else None
+
     pairs = []
+    # comparing two parts of one domain with the same vCPU would be wasted: parts become one first
+    settled = not any(
+        sizes[leaf] > 1 and sizes[other] > 1 for leaf in open_to for other in open_to[leaf]
+    )
     for leaf in sorted(open_to, key=rank.__getitem__, reverse=True):
+        if not settled and sizes[leaf] == 1:
+            continue
         larger = [other for other in open_to[leaf] if rank[other] < rank[leaf]]
         # a single vCPU learns more from a domain known to be one than from another single one
         if any(sizes[other] > 1 for other in larger):
             larger = [other for other in larger if sizes[other] > 1]
         larger.sort(key=rank.__getitem__)
         homes = {other: free[other] for other in larger if free[other]}
-        pair = _ask(free[leaf], homes, placement, ledger, guesses)
+        pair = _ask(free[leaf], homes, placement, guesses, chosen)
         if pair:
             pairs.append(ordered(*pair))
             for unit, home in zip(pair, map(placement.leaf_of, pair), strict=True):
@@ -124,26 +147,50 @@ def next_questions(
     return pairs
 
 
+def held_apart_by_few(
+    placement: Placement, ledger: Ledger, speakers: Collection[int]
+) -> list[Pair]:
+    """Pairs to confirm what few probes say: that two domains within the next are two.
+
+    Another pair of theirs, or the same again when there is no other; smallest domains first. One
+    disturbed probe would else make two domains of one.
+    """
+    members = {
+        level: {
+            name: [unit for unit in units if unit in speakers]
+            for name, units in placement.members(level).items()
+        }
+        for level in placement.levels[placement.leaf :]
+    }
+    found = []
+    for (level, (a, b)), pairs in placement.held_apart().items():
+        ones, others = members[level][a], members[level][b]
+        enough = 3 if min(len(ones), len(others)) >= _LARGE else 2
+        if len(pairs) >= enough or not ones or not others:
+            continue
+        pair = min(
+            (ordered(one, other) for one in ones[:4] for other in others[:4]), key=ledger.tries
+        )
+        # what was probed twice is confirmed when there is no other pair to ask
+        if ledger.tries(pair) < 2:
+            found.append((min(len(ones), len(others)), pair))
+    return [pair for _, pair in sorted(found)]
+
+
 def _ask(
     units: Sequence[int],
     homes: Mapping[int, Sequence[int]],
     placement: Placement,
-    ledger: Ledger,
     guesses: Guesses,
+    chosen: Callable[[int, Sequence[int]], Pair | None],
 ) -> Pair | None:
     """One of `units` and one that is free in a larger domain, if any; `homes` in order of size."""
     for unit in units:
         guessed = (placement.leaf_of(guess) for guess in guesses.of(unit))
         for home in [*(home for home in guessed if home in homes), *homes]:
-            if pair := _fresh(unit, homes[home], ledger):
+            if pair := chosen(unit, homes[home]):
                 return pair
     return None
-
-
-def _fresh(unit: int, others: Sequence[int], ledger: Ledger) -> Pair | None:
-    """The unit and that of the others with which it was compared least."""
-    other = min(others, key=lambda other: ledger.tries(ordered(unit, other)))
-    return (unit, other) if ledger.tries(ordered(unit, other)) < _MOST_TRIES else None
 
 
 def _given_up(placement: Placement, ledger: Ledger) -> list[Pair]:

@@ -8,11 +8,11 @@ from scx_vsched.topology.classes import sample_latency
 from scx_vsched.topology.measured import Effort
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from scx_vsched.topology.contention import Spins
-    from scx_vsched.topology.placement import Ledger, Pair
+    from scx_vsched.topology.placement import Pair
     from scx_vsched.topology.records import Machine
+    from scx_vsched.topology.spins import Spins
 
 __all__ = ["SAMPLES", "Rounds"]
 
@@ -31,11 +31,10 @@ _PATIENCE = 3
 
 
 class Rounds:
-    """Runs rounds on a machine and enters the results into a ledger."""
+    """Runs rounds on a machine, and counts."""
 
-    def __init__(self, machine: Machine, ledger: Ledger) -> None:
+    def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._ledger = ledger
         self._gap_ns: dict[int, float] = {}
         self._misses: dict[int, int] = {}
         self._start_ns = machine.now_ns()
@@ -55,10 +54,11 @@ class Rounds:
         """How many probes of the vCPU in a row had no result."""
         return self._misses.get(vcpu, 0)
 
-    def run(self, wanted: Sequence[Pair]) -> bool:
-        """Probes those of `wanted` that fit into one round; False when there are none.
+    def run(self, wanted: Iterable[Pair]) -> dict[Pair, float | None]:
+        """Probes those of `wanted` that fit into one round: their latencies in ns, None without.
 
-        The first come first where two share a vCPU.
+        The first come first where two share a vCPU; pairs that need far more time than the others
+        are left for a round of their own.
         """
         disjoint = []
         taken: set[int] = set(self.gone)
@@ -67,22 +67,20 @@ class Rounds:
                 taken.update(pair)
                 disjoint.append(pair)
         if not disjoint:
-            return False
+            return {}
         budgets = {pair: self._budget_ns(pair) for pair in disjoint}
         most = _PATIENCE * min(budgets.values())
         pairs = [pair for pair in disjoint if budgets[pair] <= most]
         found = self._machine.pair_probes(pairs, max(budgets[pair] for pair in pairs), SAMPLES)
         self.probes += len(pairs)
         self.rounds += 1
-        for pair in pairs:
-            sample = found.get(pair)
-            latency = sample_latency(sample) if sample else None
-            self._ledger.add(pair, latency)
+        latencies = {pair: sample_latency(found[pair]) if pair in found else None for pair in pairs}
+        for pair, latency in latencies.items():
             for vcpu in pair:
                 self._misses[vcpu] = 0 if latency is not None else self._misses.get(vcpu, 0) + 1
         if len(found) < len(pairs):
             self._note_gone(vcpu for pair in pairs if pair not in found for vcpu in pair)
-        return True
+        return latencies
 
     def _budget_ns(self, pair: Pair) -> int:
         gaps = sum(self._gap_ns.get(vcpu, 0.0) for vcpu in pair)

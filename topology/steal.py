@@ -16,19 +16,21 @@ from scx_vsched.topology.evidence import ShareSample
 from scx_vsched.topology.measure import Evidence
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from scx_vsched.topology.evidence import Observation
     from scx_vsched.topology.records import Machine
     from scx_vsched.topology.vcap import Round
 
-__all__ = ["STEAL_TICK_NS", "Clocks", "SourceEvidence", "StealSource"]
+__all__ = ["STEAL_TICK_NS", "Clocks", "SourceEvidence", "StealSource", "stolen_between"]
 
 STEAL_TICK_NS = 10_000_000
 # Both ends of a difference are rounded to the tick.
 _ROUNDING_ERROR_NS = STEAL_TICK_NS / math.sqrt(6)
 # A vCPU that was busy for less of the time had slack: its quota was not all it could have had.
 _SATURATED = 0.97
-# Long enough that rounding alone errs by no more than 0.01.
-_LEAST_SPAN_NS = 400_000_000
+# Long enough that rounding alone errs by little more than 0.01.
+_LEAST_SPAN_NS = 350_000_000
 
 # Evidence halves in a minute, so that a guest which moved to another host is judged anew.
 _EVIDENCE_HALF_LIFE_NS = 60_000_000_000
@@ -61,12 +63,19 @@ class Clocks:
 
     def stolen_ns(self, since: Clocks, vcpu: int) -> int | None:
         """The time taken from the vCPU; None where the kernel counts none."""
-        if self.steal_ns is None or since.steal_ns is None:
-            return None
-        if vcpu not in self.steal_ns or vcpu not in since.steal_ns:
-            return None
-        # Kernels are known to let steal go back a little after a migration.
-        return max(self.steal_ns[vcpu] - since.steal_ns[vcpu], 0)
+        before = (since.steal_ns or {}).get(vcpu)
+        now = (self.steal_ns or {}).get(vcpu)
+        return None if before is None or now is None else max(now - before, 0)
+
+
+def stolen_between(
+    before: Mapping[int, int] | None, now: Mapping[int, int] | None
+) -> dict[int, int] | None:
+    """The time taken from each vCPU between two readings of steal; None without steal."""
+    if before is None or now is None:
+        return None
+    # Kernels are known to let steal go back a little after a migration.
+    return {vcpu: max(now[vcpu] - before[vcpu], 0) for vcpu in now if vcpu in before}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +123,22 @@ class StealSource:
             )
         return found
 
-    def compare(self, before: Clocks, now: Clocks, observed: Observation) -> None:
-        """Take in readings from right before and right after a watch."""
+    def compare(
+        self,
+        at_ns: int,
+        stolen_ns: Mapping[int, int] | None,
+        seen: Mapping[int, Sequence[Observation]],
+    ) -> None:
+        """Take in watches, and the time stolen meanwhile; None where the kernel counts none."""
         if self._judged_ns is not None:
-            decay = 0.5 ** ((now.at_ns - self._judged_ns) / _EVIDENCE_HALF_LIFE_NS)
+            decay = 0.5 ** ((at_ns - self._judged_ns) / _EVIDENCE_HALF_LIFE_NS)
             self._gaps_ns *= decay
             self._stolen_ns *= decay
-        self._judged_ns = now.at_ns
-        self._reported = now.steal_ns is not None
-        stolen = now.stolen_ns(before, observed.vcpu)
-        if stolen is not None:
-            self._stolen_ns += stolen
-        self._gaps_ns += observed.away_ns
+        self._judged_ns = at_ns
+        self._reported = stolen_ns is not None
+        for vcpu, look in seen.items():
+            self._stolen_ns += (stolen_ns or {}).get(vcpu, 0)
+            self._gaps_ns += sum(observed.away_ns for observed in look)
 
     def judge(self) -> SourceEvidence:
         """Which source to believe, by what was compared so far."""

@@ -9,7 +9,9 @@ What is published moves only when it would matter, and so a steady vCPU causes n
 from __future__ import annotations
 
 import math
+from collections import deque
 from enum import Enum
+from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,13 +22,18 @@ __all__ = ["PUBLISH_STEP", "ShareTracker", "Verdict"]
 _ALPHA = 1 - 0.5 ** (1 / 2)
 # A sample this far from the mean is no noise, whatever the errors claim.
 _LEAST_JUMP = 0.04
-_JUMP_ERRORS = 3.0
+_JUMP_ERRORS = 4.0
 _AGREE_ERRORS = 2.5
+_MOVES = 9
+_MOVE_FACTOR = 3.0
 # After so many looks that agree with nothing the newest counts: the share itself is unsteady.
 _MAX_LOOKS = 4
 # What is published stays while the mean is nearer than this (share), or than its noise explains.
 PUBLISH_STEP = 0.03
-_PUBLISH_ERRORS = 3.5
+_PUBLISH_ERRORS = 5.0
+# The first samples after a change were few: so many more may correct what was published, finely.
+_SETTLES = 4
+_SETTLED = 0.01
 
 
 class Verdict(Enum):
@@ -49,6 +56,8 @@ class ShareTracker:
         self._error = 0.0  # typical error of a sample
         self._candidate: ShareSample | None = None
         self._looks = 0
+        self._last = 1.0
+        self._moves: deque[float] = deque(maxlen=_MOVES)
 
     @property
     def error(self) -> float:
@@ -65,13 +74,23 @@ class ShareTracker:
         """Take in a sample."""
         if not self.samples:
             self._restart(sample.share, sample.error)
-            self.published = sample.share
+            self.published = self._last = sample.share
             return Verdict.CHANGED
-        if abs(sample.share - self.mean) <= _tolerance(_JUMP_ERRORS, sample.error, self.error):
+        self._moves.append(abs(sample.share - self._last))
+        self._last = sample.share
+        tolerance = _tolerance(_JUMP_ERRORS, sample.error, self.error)
+        if abs(sample.share - self.mean) <= max(tolerance, self._restless()):
             self._candidate = None
             self._follow(sample)
             return Verdict.STEADY
         return self._doubt(sample)
+
+    def _restless(self) -> float:
+        """By how much samples may differ on a vCPU whose share never rests.
+
+        The median of the last moves from sample to sample: a single step does not raise it.
+        """
+        return _MOVE_FACTOR * median(self._moves) if len(self._moves) > _MOVES // 2 else 0.0
 
     def _doubt(self, sample: ShareSample) -> Verdict:
         self.steady = 0
@@ -101,13 +120,20 @@ class ShareTracker:
     def _follow(self, sample: ShareSample) -> None:
         self.samples += 1
         self.steady += 1
-        # The first samples after a change weigh alike; an exponential mean would trust the first.
-        alpha = max(_ALPHA, 1 / self.samples)
+        # The first samples after a change weigh by their errors; an exponential mean would trust
+        # the first one.
+        own, new = self.error**2, sample.error**2
+        alpha = max(_ALPHA, own / (own + new)) if self.samples <= _SETTLES else _ALPHA
         surprise = abs(sample.share - self.mean)
         self.mean += alpha * (sample.share - self.mean)
-        # A window's own scatter is blind to what differs between windows.
-        self._error += alpha * (max(sample.error, surprise) - self._error)
-        if abs(self.mean - self.published) > max(PUBLISH_STEP, _PUBLISH_ERRORS * self.error):
+        # What a sample says of its own error is a guess; how far samples stray is seen.
+        self._error += _ALPHA * (max(surprise, sample.error / 2) - self._error)
+        moved = abs(self.mean - self.published)
+        if self.samples <= _SETTLES:
+            step = _SETTLED
+        else:
+            step = max(PUBLISH_STEP, _PUBLISH_ERRORS * self.error)
+        if moved > step:
             self._publish(self.mean)
 
     def _publish(self, share: float) -> None:

@@ -17,7 +17,7 @@ from scx_vsched.topology.measure import Evidence
 from scx_vsched.topology.model import FULL_CAPACITY
 from scx_vsched.topology.records import Demand
 from scx_vsched.topology.speed import SpeedTracker
-from scx_vsched.topology.steal import STEAL_TICK_NS, Clocks, StealSource
+from scx_vsched.topology.steal import STEAL_TICK_NS, Clocks, StealSource, stolen_between
 from scx_vsched.topology.tracking import ShareTracker, Verdict
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ _CLASSIFY_NS = 100 * _MS
 _HEAVY_NS = 10 * _MS
 _HEAVY_EVERY_NS = 30_000 * _MS
 _HEAVY_AGAIN_NS = 2_000 * _MS
-# Steal counts ticks: doubt is settled by a span long enough to count some.
-_STEAL_AGAIN_NS = 450 * _MS
+# Steal counts ticks: doubt is settled by a span, with the look, that has some.
+_STEAL_AGAIN_NS = 200 * _MS
 # Steal says nothing of an idle vCPU; after this long without it the gaps count instead.
 _STEAL_FRESH_NS = 10_000 * _MS
 
@@ -120,6 +120,9 @@ class Vcap:
         self._gaps = GapSource()
         self._speed = SpeedTracker()
         self._vcpus: dict[int, _VCpu] = {}
+        # Asking the machine costs a system call or more: once a round is enough.
+        self._here: tuple[int, ...] = ()
+        self._empty_until_ns = 0
         self._clocks: Clocks | None = None
         self._heavy_due_ns = 0
         self._changed: set[int] = set()
@@ -127,14 +130,13 @@ class Vcap:
 
     def due_ns(self) -> int:
         """When the next look is due (CLOCK_MONOTONIC)."""
-        here = self._machine.vcpus()
-        if not here:
-            return self._machine.now_ns() + self._settings.period_ns
-        return min(self._vcpu(vcpu).looks.due_ns for vcpu in here)
+        if not self._here:
+            return self._empty_until_ns
+        return min(self._vcpu(vcpu).looks.due_ns for vcpu in self._here)
 
-    def changed(self, vcpu: int) -> bool:
-        """Whether the last look found that the vCPU's gaps had changed."""
-        return vcpu in self._changed
+    def changed(self) -> frozenset[int]:
+        """The vCPUs of which the last look found that their gaps had changed."""
+        return frozenset(self._changed)
 
     def sure(self, vcpu: int, samples: int) -> bool:
         """Whether so many samples in a row agreed."""
@@ -164,11 +166,15 @@ class Vcap:
 
         Blocks for the windows' lengths, together less than a second.
         """
+        self._here = self._machine.vcpus()
         since, before = self._classify()
         self._spin_all(before.at_ns)
         now = self._machine.now_ns()
-        here = self._machine.vcpus()
-        due = [v for v in here if self._vcpu(v).looks.due_ns <= now] if only is None else list(only)
+        self._empty_until_ns = now + self._settings.period_ns
+        if only is None:
+            due = [vcpu for vcpu in self._here if self._vcpu(vcpu).looks.due(now)]
+        else:
+            due = list(only)
         seen = self._watch(due)
         after = Clocks.read(self._machine)
         self._take_in(Round(since, after, seen), due)
@@ -196,7 +202,7 @@ class Vcap:
         if span >= _CLASSIFY_NS:
             # Both ends of the span are rounded to ticks.
             least = _BUSY - min(STEAL_TICK_NS / span, 0.15)
-            for vcpu in self._machine.vcpus():
+            for vcpu in self._here:
                 share = now.busy_share(since, vcpu)
                 busy = share is not None and share >= least
                 self._vcpu(vcpu).looks.demand = Demand.SLEEP if busy else Demand.IDLE
@@ -212,11 +218,14 @@ class Vcap:
         seen: dict[int, Look] = {}
         for (demand, windows_ns), vcpus in sorted(groups.items()):
             parts: dict[int, list[Observation]] = {}
+            before = self._machine.steal_ns()
             for i, window_ns in enumerate(windows_ns):
                 if i:
                     self._machine.sleep_ns(round(self._rng.random() * _MS))
                 for vcpu, observed in self._watch_once(vcpus, window_ns, demand).items():
                     parts.setdefault(vcpu, []).append(observed)
+            stolen = stolen_between(before, self._machine.steal_ns())
+            self._steal.compare(self._machine.now_ns(), stolen, parts)
             if demand is not Demand.SLEEP:
                 self._extend(parts, demand)
             for vcpu, look in parts.items():
@@ -228,14 +237,10 @@ class Vcap:
         self, vcpus: list[int], window_ns: int, demand: Demand
     ) -> dict[int, Observation]:
         found: dict[int, Observation] = {}
-        before = Clocks.read(self._machine)
-        watched = self._machine.watch(vcpus, window_ns, demand)
-        after = Clocks.read(self._machine)
-        for vcpu, seen in watched.items():
+        for vcpu, seen in self._machine.watch(vcpus, window_ns, demand).items():
             observed = observe(seen)
             self.cpu_ns += seen.cpu_ns
             self._vcpu(vcpu).looks.paid(observed.elapsed_ns, seen.cpu_ns)
-            self._steal.compare(before, after, observed)
             if demand is Demand.SLEEP or _ran(seen.cpu_ns, observed):
                 found[vcpu] = observed
         return found
@@ -261,15 +266,14 @@ class Vcap:
         """The heavy phase: all vCPUs at the same moment."""
         if now_ns < self._heavy_due_ns:
             return
-        here = self._machine.vcpus()
-        if not here:
+        if not self._here:
             return
-        for vcpu, seen in self._machine.watch(here, _HEAVY_NS, Demand.NORMAL).items():
+        for vcpu, seen in self._machine.watch(self._here, _HEAVY_NS, Demand.NORMAL).items():
             self.cpu_ns += seen.cpu_ns
             self._speed.add(seen, observe(seen))
             self._vcpu(vcpu)
         self._speed.settle()
-        complete = all(self._speed.known(vcpu) for vcpu in here)
+        complete = all(self._speed.known(vcpu) for vcpu in self._here)
         self._heavy_due_ns = now_ns + (_HEAVY_EVERY_NS if complete else _HEAVY_AGAIN_NS)
 
     # -- concluding ------------------------------------------------------------------------------
@@ -290,6 +294,7 @@ class Vcap:
                 if source.evidence is self._used(state, now):
                     state.samples += 1
                     touched.add(vcpu)
+        jitter = 2 * self._rng.random() - 1
         for vcpu in sorted(touched):
             state = self._vcpu(vcpu)
             used = self._used(state, now)
@@ -297,7 +302,7 @@ class Vcap:
             if tracker.suspect:
                 state.looks.again(now + (_STEAL_AGAIN_NS if used is Evidence.STEAL else 0))
             elif vcpu in due:
-                state.looks.rest(now, steady_looks=tracker.steady)
+                state.looks.rest(now, steady_looks=tracker.steady, jitter=jitter)
             self._publish(vcpu, state, tracker)
 
     def _used(self, state: _VCpu, now_ns: int) -> Evidence:

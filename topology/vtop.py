@@ -1,6 +1,6 @@
 """The full probe of the topology: the domains of each vCPU, with few pair probes.
 
-1. Stacks and siblings by letting many vCPUs spin together (`contention`).
+1. Stacks and siblings by letting many vCPUs spin together (`stacks`, `siblings`).
 2. Siblings verified by one pair probe each; from then on one vCPU speaks for its core.
 3. Some rounds of pairs of all kinds (neighbours in number, half the machine apart, at random),
    from which the classes of latency come; they are found anew after each round.
@@ -19,18 +19,25 @@ Source: vSched §3 for the pair probe and transitivity.
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.conclusion import Findings, conclude
-from scx_vsched.topology.contention import Stacks, find_siblings, find_stacks
 from scx_vsched.topology.domains import Level, members
 from scx_vsched.topology.placement import Conflict, Ledger, Pair, Placement, ordered
-from scx_vsched.topology.questions import Guesses, next_questions, sampling_rounds
+from scx_vsched.topology.questions import (
+    Guesses,
+    held_apart_by_few,
+    next_questions,
+    sampling_rounds,
+)
 from scx_vsched.topology.rounds import Rounds
+from scx_vsched.topology.siblings import Siblings, find_siblings
+from scx_vsched.topology.spins import Spinner, Spins
+from scx_vsched.topology.stacks import Stacks, find_stacks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from scx_vsched.topology.classes import LatencyClasses
     from scx_vsched.topology.domains import Domains
@@ -41,12 +48,16 @@ __all__ = ["probe_topology"]
 
 # Beyond so many pair probes for each vCPU the rest is left open; 2 to 5 are usual.
 _MOST_PROBES = 12
+# What one probe alone says is confirmed while there were no more than so many.
+_CONFIRM_UP_TO = 5.0
 # All pairs are probed where that takes no more than so many for each vCPU.
 _ALL_PAIRS = 3.5
 # A vCPU that so many probes in a row showed nothing of is left out.
 _MOST_MISSES = 5
 # A class of fewer pairs than this is not believed before they were probed twice.
 _FEW_PAIRS = 3
+# Siblings of which spinning is so sure (correlation) are probed again when they seem to be none.
+_SURE = 0.85
 # Sampling may end when the nearest class outside cores has so many pairs.
 _SEEN_OFTEN = 4
 # A core has no more threads.
@@ -74,13 +85,13 @@ class _Probe:
         self._machine = machine
         self._claims = claims
         self._ledger = Ledger()
-        self._rounds = Rounds(machine, self._ledger)
+        self._rounds = Rounds(machine)
         self._vcpus = machine.vcpus()
-        self._watches = 0
+        self._spinner = Spinner(machine)
         self._stacks: tuple[tuple[int, ...], ...] = ()
-        self._units: list[int] = []
-        self._siblings: dict[Pair, float] = {}
-        self._worth: dict[int, float] = {}
+        self._units = list(self._vcpus)
+        self._siblings = Siblings({}, frozenset())
+        self._spins = Spins({}, 0, {})
         self._no_boundaries: list[float] = []  # latencies at which no classes part after all
         self._notes: list[str] = []
 
@@ -96,33 +107,43 @@ class _Probe:
     # -- stacks and siblings -----------------------------------------------------------------
 
     def _spin_all(self) -> None:
-        stacks = find_stacks(self._machine, self._vcpus)
+        stacks = find_stacks(self._spinner, self._vcpus)
         self._rounds.expect(stacks.spins)
-        self._worth = {vcpu: stacks.spins.share(vcpu) for vcpu in stacks.spins.active}
+        self._spins = stacks.spins
         self._stacks = self._verified(stacks)
         for a, b in stacks.unclear:
             self._notes.append(f"vCPUs {a} and {b} never ran together: stacked, or rarely there")
         hidden = {vcpu for stack in self._stacks for vcpu in stack[1:]}
-        self._units = [vcpu for vcpu in sorted(self._worth) if vcpu not in hidden]
-        self._siblings = find_siblings(self._machine, self._units, stacks.spins)
+        self._units = [vcpu for vcpu in sorted(stacks.spins.active) if vcpu not in hidden]
+        self._siblings = find_siblings(self._spinner, self._units)
 
     def _verified(self, stacks: Stacks) -> tuple[tuple[int, ...], ...]:
         """The stacks between whose neighbours no cache line passes."""
         pairs = [pair for stack in stacks.sets for pair in pairwise(stack)]
-        for _ in range(2):
-            self._rounds.run([pair for pair in pairs if not self._ledger.tries(pair)])
-        passed = {pair for pair in pairs if self._ledger.latency_ns(pair) is not None}
+        # neighbours in a stack of three share a vCPU, so not all fit into one round
+        found: dict[Pair, float | None] = {}
+        while result := self._rounds.run(pair for pair in pairs if pair not in found):
+            found |= result
+        passed = {pair for pair, latency in found.items() if latency is not None}
         return tuple(stack for stack in stacks.sets if passed.isdisjoint(pairwise(stack)))
 
     def _verify_siblings(self) -> None:
         """Probes the likeliest siblings; claimed ones where spinning showed none."""
-        pairs = sorted(self._siblings, key=lambda pair: -self._siblings[pair])
+        scores = self._siblings.pairs
+        pairs = sorted(scores, key=lambda pair: -scores[pair])
         if not pairs:
             claims = {unit: self._claims[unit] for unit in self._units if unit in self._claims}
             cores = members(claims, Level.CORE).values()
             pairs = [ordered(a, b) for core in cores for a, b in pairwise(core)]
-        self._rounds.run(pairs)
-        self._rounds.run([pair for pair in pairs if self._ledger.latency_ns(pair) is None])
+        for _ in range(2):
+            self._probe(pair for pair in pairs if not self._ledger.tries(pair))
+
+    def _probe(self, wanted: Iterable[Pair]) -> bool:
+        """One round, entered into the ledger; whether there was anything to probe."""
+        found = self._rounds.run(wanted)
+        for pair, latency in found.items():
+            self._ledger.add(pair, latency)
+        return bool(found)
 
     # -- classes and placement ---------------------------------------------------------------
 
@@ -143,8 +164,11 @@ class _Probe:
         sizes = Placement(self._units, classified, 2, 0).members(0).values()
         if max(map(len, sizes)) > _MOST_THREADS:
             return False
-        if self._siblings:
-            return 2 * sum(pair in self._siblings for pair in fastest) >= len(fastest)
+        scores = self._siblings.pairs
+        if scores and len(classes.classes) == 1:
+            return all(scores.get(pair, 0) >= _SURE for pair in fastest)
+        if scores:
+            return 2 * sum(pair in scores for pair in fastest) >= len(fastest)
         latencies = [found.latency_ns for found in classes.classes[:2]]
         return (
             len(latencies) > 1
@@ -159,7 +183,7 @@ class _Probe:
     def _speakers(self, placement: Placement) -> list[int]:
         """One vCPU of each core, the one that is there most of the time."""
         cores = placement.members(placement.leaf - 1).values()
-        return [max(core, key=lambda unit: (self._worth[unit], -unit)) for core in cores]
+        return [max(core, key=lambda unit: (self._spins.share(unit), -unit)) for core in cores]
 
     def _sample(self) -> None:
         """Pairs of all kinds, until the classes are clear."""
@@ -167,8 +191,9 @@ class _Probe:
         speakers = sorted(self._speakers(placement))
         affordable = int(_ALL_PAIRS * len(self._vcpus))
         for pairs in sampling_rounds(speakers, affordable):
-            missing = [pair for pair in pairs if self._ledger.latency_ns(pair) is None]
-            self._rounds.run(missing)
+            meeting = [pair for pair in pairs if self._spins.share(*pair) > 0]
+            while self._probe(pair for pair in meeting if not self._ledger.tries(pair)):
+                pass
             classes, placement = self._state()
             nearest = Counter(self._ledger.classified(classes).values())[placement.leaf]
             everyone = len(speakers) * (len(speakers) - 1) // 2 <= affordable
@@ -180,6 +205,7 @@ class _Probe:
         """Asks until there is nothing left to ask."""
         guesses = Guesses(self._units, {v: own.llc for v, own in self._claims.items()})
         most = _MOST_PROBES * len(self._vcpus) + 2 * _MOST_PROBES
+        affordable = _CONFIRM_UP_TO * len(self._vcpus)
         while self._rounds.probes < most:
             classes, placement = self._state()
             classified = self._ledger.classified(classes)
@@ -187,24 +213,61 @@ class _Probe:
             again = self._to_repeat(placement, classified)
             if again is None:
                 continue
-            barred = {v for v in self._units if self._rounds.misses(v) >= _MOST_MISSES}
-            barred |= self._rounds.gone.keys()
-            speakers = frozenset(self._speakers(placement))
-            asked = next_questions(placement, self._ledger, guesses, speakers, barred)
-            if not self._rounds.run([*again, *asked]):
+            speakers = self._speakers(placement)
+            speakers = [v for v in speakers if self._rounds.misses(v) < _MOST_MISSES]
+            asked = next_questions(placement, self._ledger, guesses, speakers, self._spins)
+            if not asked:
+                asked = self._lonely_siblings(placement)
+                if self._rounds.probes < affordable:
+                    asked += held_apart_by_few(placement, self._ledger, speakers)
+            if not self._probe([*again, *asked]):
+                self._note_open(placement)
                 return
         self._notes.append(f"stopped after {self._rounds.probes} pair probes")
+
+    def _note_open(self, placement: Placement) -> None:
+        """Says whose comparison failed."""
+        groups = placement.met()
+        if len(groups) > 1:
+            self._notes.append(
+                f"vCPUs {groups[0][0]} and {groups[1][0]}, and others, never ran together: "
+                "what they are to each other is a guess"
+            )
+            return
+        open_to = placement.open_questions()
+        if open_to:
+            first = min(open_to)
+            self._notes.append(
+                f"the domains of vCPUs {first} and {open_to[first][0]}, among others, could not be "
+                "compared: they may be one"
+            )
+
+    def _lonely_siblings(self, placement: Placement) -> list[Pair]:
+        """Pairs of vCPUs near each other that something slowed down, and nobody knows what."""
+        if not self._siblings.pairs:
+            return []
+        alone = {core for core, units in placement.members(0).items() if len(units) == 1}
+        pairs = [
+            pair
+            for units in placement.members(1).values()
+            for pair in combinations(sorted(alone.intersection(units)), 2)
+            if not self._siblings.slowed.isdisjoint(pair)
+        ]
+        return [pair for pair in pairs if self._ledger.latency_ns(pair) is None]
 
     def _to_repeat(
         self, placement: Placement, classified: Mapping[Pair, int | None]
     ) -> list[Pair] | None:
         """Pairs to probe again; None when something was left out instead."""
         sizes = Counter(classified.values())
-        rare = [
-            pair
-            for pair, found in classified.items()
-            if found is not None and sizes[found] < _FEW_PAIRS and self._ledger.tries(pair) < 2
-        ]
+
+        def odd(pair: Pair, found: int | None) -> bool:
+            tries = self._ledger.tries(pair)
+            if found != 0 and self._siblings.pairs.get(pair, 0) >= _SURE:
+                return tries < 3
+            return tries < 2 and (found is None or sizes[found] < _FEW_PAIRS)
+
+        rare = [pair for pair, found in classified.items() if odd(pair, found)]
         conflicts = placement.conflicts()
         if not conflicts:
             return rare
@@ -251,5 +314,5 @@ class _Probe:
             gone=self._rounds.gone,
             unavailable=self._machine.unavailable(),
             notes=tuple(self._notes),
-            effort=self._rounds.effort(self._watches),
+            effort=self._rounds.effort(self._spinner.watches),
         )

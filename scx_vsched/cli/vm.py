@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scx_vsched.cli import vm_lab
 from scx_vsched.cli.settings import parse_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scx_vsched.vm.kernels import Kernel
-    from scx_vsched.vm.run import RunResult
 
 __all__ = ["app"]
 
@@ -27,6 +27,9 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Verify, run and measure schedulers in virtual machines on any supported kernel.",
 )
+
+app.command("profiles")(vm_lab.profiles_command)
+app.command("accuracy")(vm_lab.accuracy_command)
 
 _Kernel = Annotated[
     str,
@@ -194,7 +197,7 @@ def run_command(
         output=sys.stderr.buffer if as_json else None,
     )
     note = lines(quiet)
-    _print_truth(result, as_json)
+    vm_lab.print_truth(result, as_json)
     if result.stats is not None:
         note(f"statistics ({result.outcome.where}):")
         for name, value in result.stats.items():
@@ -205,34 +208,6 @@ def run_command(
             print(result.exit_info["dump"], file=sys.stderr)
         raise typer.Exit(result.exit_code or 1)
     raise typer.Exit(result.exit_code)
-
-
-def _print_truth(result: RunResult, as_json: bool) -> None:
-    """What the host gave each vCPU of a shaped VM, asked for and hence never quiet."""
-    if result.truth is None:
-        return
-    from scx_vsched.vm.lab.report import as_data, as_lines
-
-    if as_json:
-        data = {"exit_code": result.exit_code, "where": result.outcome.where}
-        print(json.dumps(data | as_data(result.truth), indent=2))
-    else:
-        print("\n".join(as_lines(result.truth)), file=sys.stderr)
-
-
-@app.command("profiles")
-def profiles_command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """List the built-in profiles of vCPUs for `vm run --profile`."""
-    from scx_vsched.vm.lab.profile import builtin_profiles, load_profile
-
-    found = {name: load_profile(name) for name in builtin_profiles()}
-    if as_json:
-        print(json.dumps({name: asdict(profile) for name, profile in found.items()}, indent=2))
-        return
-    for name, profile in found.items():
-        print(f"{name:<15} {len(profile.shapes):>3} vCPUs  {profile.description}")
 
 
 @app.command("verify")

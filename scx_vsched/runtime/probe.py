@@ -17,6 +17,7 @@ from scx_vsched.topology.native import NativeMachine
 from scx_vsched.topology.prober import Prober, TopologyProbe
 from scx_vsched.topology.sysfs import parse_cpu_list, read_claims
 from scx_vsched.topology.table import graph_table, headline, remarks
+from scx_vsched.topology.verify import Verifier
 from scx_vsched.topology.vtop import probe_topology
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def run_probe(options: ProbeOptions) -> None:
         reasons = ", ".join(f"vCPU {v} {why}" for v, why in machine.unavailable().items())
         raise UserError("there is no vCPU to probe", reasons)
     claims = read_claims().domains
-    prober = Prober(machine, TopologyProbe(partial(probe_topology, claims=claims)), limits=limits)
+    topology = TopologyProbe(partial(probe_topology, claims=claims), Verifier)
+    prober = Prober(machine, topology, limits=limits)
     show = _Show(options, prober, claims)
     with _progress() as progress:
         once_s = _ONCE_S

@@ -1274,41 +1274,72 @@ static __always_inline void keep(struct task_struct *p, struct task_ctx *tctx,
 	task_set_slice(p, task_slice(&task, place));
 }
 
+/* What a search for work knows; the loops over vCPUs and caches are callbacks of bpf_loop(). */
+struct theft {
+	u32 thief;
+	u32 first; /* a vCPU of the cache that is searched */
+	u32 next; /* the vCPU of that cache to look at */
+	u32 distance;
+	bool done;
+};
+
+/* Takes a task that waits at the next vCPU of the ring, or ends the loop where the ring does. */
+static long steal_at(u32 i, struct theft *theft)
+{
+	u32 id = theft->next;
+	struct place here, place;
+	struct vcpu_view taker, view;
+	u64 dsq = VCPU_DSQ(id);
+
+	if (!place_of(theft->thief, &here) || !place_of(id, &place))
+		return 1;
+	theft->next = place.vcpu->next;
+	/* the cache's own queue once, and a thief of the same cache has looked there */
+	if (!i && theft->distance > 1 && READ_ONCE(place.llc->queued))
+		dsq = LLC_DSQ(place.vcpu->llc);
+	if (dsq != VCPU_DSQ(id) || (id != theft->thief && READ_ONCE(place.vcpu->queued))) {
+		taker = view_vcpu(&here);
+		view = view_vcpu(&place);
+		if (hook_steals(&taker, &view, theft->distance) && dsq_move_to_local(dsq)) {
+			count(theft->distance > 1 ? STAT_STOLEN_FAR : STAT_STOLEN_NEAR);
+			theft->done = true;
+			return 1;
+		}
+	}
+	return theft->next == theft->first;
+}
+
 /*
  * Takes a task that waits below the cache of @victim: from the cache's queue or its vCPUs'. Not
- * static, so that the verifier checks this loop once rather than within the loop over caches.
+ * static, so that the verifier checks it apart from what calls it.
  */
 __noinline int steal_from(u32 thief, u32 victim, u32 distance)
 {
-	struct vcpu_view taker;
+	struct theft theft = {
+		.thief = thief,
+		.first = victim,
+		.next = victim,
+		.distance = distance,
+	};
+
+	bpf_loop(MAX_SIBLINGS, steal_at, &theft, 0);
+	return theft.done;
+}
+
+/* Searches the cache that is @i steps away from the thief's. */
+static long steal_near(u32 i, struct theft *theft)
+{
+	struct llc_info *llc, *other;
 	struct place place;
-	u32 id = victim;
 
-	if (!place_of(thief, &place))
-		return false;
-	taker = view_vcpu(&place);
-	for (u32 i = 0; i < MAX_SIBLINGS; i++) {
-		struct vcpu_view view;
-		u64 dsq;
-
-		if (!place_of(id, &place))
-			return false;
-		dsq = VCPU_DSQ(id);
-		/* the cache's own queue once, and a thief of the same cache has looked there */
-		if (!i && distance > 1 && READ_ONCE(place.llc->queued))
-			dsq = LLC_DSQ(place.vcpu->llc);
-		if (dsq != VCPU_DSQ(id) || (id != thief && READ_ONCE(place.vcpu->queued))) {
-			view = view_vcpu(&place);
-			if (hook_steals(&taker, &view, distance) && dsq_move_to_local(dsq)) {
-				count(distance > 1 ? STAT_STOLEN_FAR : STAT_STOLEN_NEAR);
-				return true;
-			}
-		}
-		id = place.vcpu->next;
-		if (id == victim)
-			return false;
-	}
-	return false;
+	if (!place_of(theft->thief, &place))
+		return 1;
+	llc = bpf_map_lookup_elem(&llcs, &place.vcpu->llc);
+	if (!llc || i >= MAX_NEAR || i >= llc->nr_near)
+		return 1;
+	other = bpf_map_lookup_elem(&llcs, &llc->near[i].llc);
+	theft->done = other && steal_from(theft->thief, other->first, llc->near[i].distance);
+	return theft->done;
 }
 
 /*
@@ -1317,25 +1348,16 @@ __noinline int steal_from(u32 thief, u32 victim, u32 distance)
  */
 __noinline int steal(u32 id)
 {
-	struct llc_info *llc;
+	struct theft theft = {.thief = id};
 	struct place place;
 
 	if (!place_of(id, &place))
 		return false;
 	if (steal_from(id, place.vcpu->next, 1))
 		return true;
-	if (nr_llcs == 1)
-		return false;
-	llc = bpf_map_lookup_elem(&llcs, &place.vcpu->llc);
-	if (!llc)
-		return false;
-	for (u32 i = 0; i < MAX_NEAR && i < llc->nr_near; i++) {
-		struct llc_info *other = bpf_map_lookup_elem(&llcs, &llc->near[i].llc);
-
-		if (other && steal_from(id, other->first, llc->near[i].distance))
-			return true;
-	}
-	return false;
+	if (nr_llcs > 1)
+		bpf_loop(MAX_NEAR, steal_near, &theft, 0);
+	return theft.done;
 }
 
 /*

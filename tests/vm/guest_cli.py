@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import itertools
 import json
 import os
@@ -26,9 +27,13 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 90.0
 
-# What the children need, imported once before they are forked.
+# What the children need, imported once before they are forked; typer imports most of what it needs
+# only when it reads a command line.
 for name in ("cli.app", "cli.run", "cli.vm", "runtime.monitor", "runtime.run"):
     importlib.import_module(f"scx_vsched.{name}")
+sys.argv = ["scx_vsched", "run", "--help-stats"]
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+    main()
 
 
 _NUMBERS = itertools.count()

@@ -79,7 +79,11 @@ uint64_t thread_cpu_ns(void)
 	return (uint64_t)used.tv_sec * 1000000000ULL + (uint64_t)used.tv_nsec;
 }
 
-/* The second number in the file is the time waited; false when the kernel does not count it. */
+/*
+ * The second number in the file is the time waited on a run queue, by the kernel's plain clock:
+ * unlike CPU time it does not depend on whether the kernel takes steal off. False when the kernel
+ * does not count.
+ */
 static bool read_delay(int file, uint64_t *delay_ns)
 {
 	char text[96];

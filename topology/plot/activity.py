@@ -17,6 +17,7 @@ from scx_vsched.topology.plot.style import (
     SMALL,
     STACKED,
     STRAGGLER,
+    legend,
     place,
     sheet,
     title,
@@ -25,7 +26,7 @@ from scx_vsched.topology.plot.style import (
 from scx_vsched.topology.table import headline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -86,7 +87,7 @@ def draw_activity(graph: VCpuGraph, availability: Sequence[Availability]) -> Fig
     axes.set_axisbelow(True)
     _labels(axes, graph, order, row)
     _shares(figure, order, by_vcpu, row, high)
-    _legend(figure, graph, order)
+    _legend(figure, {colors[vcpu] for vcpu in order if vcpu in colors})
     title(figure, "When each vCPU ran", headline(graph))
     return figure
 
@@ -157,14 +158,10 @@ def _shares(
         axes.text(0.12, i, f"{ran / watched:.0%}", fontsize=SMALL, va="center", color=INK)
 
 
-def _legend(figure: Figure, graph: VCpuGraph, order: Sequence[int]) -> None:
-    colors = {vcpu: color for vcpu, color in vcpu_colors(graph).items() if vcpu in order}
-    handles = [Patch(color=RUNS, label="runs"), Patch(color=AWAY, label="away")]
+def _legend(figure: Figure, colors: Collection[str]) -> None:
+    entries = [Patch(color=RUNS, label="runs"), Patch(color=AWAY, label="away")]
     for color, name in ((STACKED, "stacked"), (STRAGGLER, "straggler")):
-        if color in colors.values():
-            handles.append(Patch(color=color, label=f"{name}, runs"))
-    handles.append(Patch(facecolor="white", edgecolor=GRID, label="not watched"))
-    figure.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(0.01, 0.0), ncols=len(handles),
-        frameon=False, fontsize=SMALL, handlelength=1, columnspacing=1.4,
-    )  # fmt: skip
+        if color in colors:
+            entries.append(Patch(color=color, label=f"{name}, runs"))
+    entries.append(Patch(facecolor="white", edgecolor=GRID, label="not watched"))
+    legend(figure, entries)

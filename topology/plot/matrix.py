@@ -21,7 +21,10 @@ from scx_vsched.topology.plot.style import (
     STACKED,
     STRAGGLER,
     UNKNOWN,
+    handles,
+    legend,
     place,
+    runs,
     sheet,
     title,
     vcpu_colors,
@@ -81,16 +84,10 @@ def draw_matrix(graph: VCpuGraph) -> Figure:
         at += 1.5
     if image is not None:
         _scale(figure, place(figure, at, bottom + 0.2 * side, 0.16, 0.6 * side), image, graph)
-    _legend(figure, graph, relations=None if image is not None else _shown(graph))
+    legend(figure, [*handles(graph), *_explanations(graph, latencies=image is not None)])
     what = "Latency between vCPUs" if image is not None else "Relations of vCPUs"
     title(figure, what, headline(graph))
     return figure
-
-
-def _shown(graph: VCpuGraph) -> list[Relation]:
-    """The relations that occur, nearest first."""
-    kinds = {pair.relation for _, pair in graph.pairs()}
-    return sorted(kinds)
 
 
 def _relation_colors() -> list[Any]:
@@ -160,10 +157,10 @@ def _borders(axes: Axes, graph: VCpuGraph, order: tuple[int, ...]) -> None:
                 axes.axhline(i - 0.5, color="white", linewidth=width)
                 axes.axvline(i - 0.5, color="white", linewidth=width)
     if len(order) <= _LABELLED:
-        for start, end in _runs(graph, order, Level.CORE):
+        for start, end in runs(graph.domains, order, Level.CORE):
             if end - start > 1:
                 axes.add_patch(_square(start, end, edgecolor=INK, linewidth=0.8))
-    for start, end in _runs(graph, order, Level.STACK):
+    for start, end in runs(graph.domains, order, Level.STACK):
         if end - start > 1:
             fill = Rectangle((start - 0.5, start - 0.5), end - start, end - start, color=STACKED)
             axes.add_patch(fill)
@@ -185,17 +182,6 @@ def _square(start: float, end: float, **style: Any) -> Rectangle:
     return Rectangle((start - 0.5, start - 0.5), size, size, fill=False, **style)
 
 
-def _runs(graph: VCpuGraph, order: tuple[int, ...], level: Level) -> list[tuple[int, int]]:
-    """Where the domains of a level start and end in the order."""
-    own = graph.domains
-    starts = [
-        i
-        for i in range(len(order))
-        if i == 0 or own[order[i]].at(level) != own[order[i - 1]].at(level)
-    ]
-    return list(zip(starts, [*starts[1:], len(order)], strict=True))
-
-
 def _labels(axes: Axes, graph: VCpuGraph, order: tuple[int, ...], side: float) -> None:
     """vCPU numbers on both axes, thinned where they would overlap; those that matter always."""
     colors = vcpu_colors(graph)
@@ -204,7 +190,7 @@ def _labels(axes: Axes, graph: VCpuGraph, order: tuple[int, ...], side: float) -
     step = max(1, round(count * 1.35 * size / 72 / side))
     wanted: dict[float, str] = {}
     if step > 1:
-        for start, end in _runs(graph, order, Level.STACK):
+        for start, end in runs(graph.domains, order, Level.STACK):
             if end - start > 1:
                 wanted[(start + end - 1) / 2] = number_list(sorted(order[start:end]))
     for i in range(0, count, step):
@@ -224,18 +210,18 @@ def _labels(axes: Axes, graph: VCpuGraph, order: tuple[int, ...], side: float) -
 def _strip(axes: Axes, graph: VCpuGraph, order: tuple[int, ...], level: Level) -> None:
     """A level's domains as a row of boxes above the matrix."""
     own = graph.domains
-    runs = _runs(graph, order, level)
+    boxes = runs(own, order, level)
     axes.set_xlim(-0.5, len(order) - 0.5)
     axes.set_ylim(0, 1)
     axes.set_xticks([])
     axes.set_yticks([0.5], [_STRIP_NAMES[level]], fontsize=SMALL, color=MUTED)
-    for start, end in runs:
+    for start, end in boxes:
         axes.add_patch(
             Rectangle(
                 (start - 0.5, 0), end - start, 1, facecolor=AWAY, edgecolor="white", linewidth=1
             )
         )
-        if len(runs) <= 40:
+        if len(boxes) <= 40:
             axes.text(
                 (start + end - 1) / 2, 0.45, str(own[order[start]].at(level)),
                 ha="center", va="center", fontsize=6.5, color=INK,
@@ -278,32 +264,14 @@ def _scale(figure: Figure, axes: Axes, image: Any, graph: VCpuGraph) -> None:
     axes.set_title("ns, one way", fontsize=SMALL, color=MUTED, loc="left")
 
 
-def _legend(figure: Figure, graph: VCpuGraph, relations: list[Relation] | None) -> None:
-    handles = []
-    stacks = graph.stacks()
-    if stacks:
-        sets = " | ".join(number_list(stack) for stack in stacks[:4])
-        more = f" and {len(stacks) - 4} more sets" if len(stacks) > 4 else ""
-        handles.append(Patch(color=STACKED, label=f"stacked on one thread: {sets}{more}"))
-    if slow := sorted(stragglers(graph.measures)):
-        names = number_list(slow)
-        if len(names) > 40:
-            names = f"{len(slow)} vCPUs"
-        handles.append(Patch(color=STRAGGLER, label=f"straggler: {names}"))
-    if relations is None:
-        count = len(graph.vcpus)
-        measured = sum(pair.measured for _, pair in graph.pairs())
-        if count <= _NUMBERED and measured < count * (count - 1) // 2:
-            handles.append(Patch(color="none", label="(n): not measured, the median of its kind"))
-    else:
+def _explanations(graph: VCpuGraph, *, latencies: bool) -> list[Patch]:
+    """Legend entries beyond the eye-catchers."""
+    if not latencies:
         colors = _relation_colors()
-        handles += [
-            Patch(color=colors[kind], label=_CLASS_NAMES[kind])
-            for kind in relations
-            if kind is not Relation.STACKED
-        ]
-    if handles:
-        figure.legend(
-            handles=handles, loc="lower left", bbox_to_anchor=(0.01, 0.0), ncols=4, frameon=False,
-            fontsize=SMALL, handlelength=1, columnspacing=1.4,
-        )  # fmt: skip
+        kinds = sorted({pair.relation for _, pair in graph.pairs()} - {Relation.STACKED})
+        return [Patch(color=colors[kind], label=_CLASS_NAMES[kind]) for kind in kinds]
+    count = len(graph.vcpus)
+    measured = sum(pair.measured for _, pair in graph.pairs())
+    if count <= _NUMBERED and measured < count * (count - 1) // 2:
+        return [Patch(color="none", label="(n): not measured, the median of its kind")]
+    return []

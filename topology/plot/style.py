@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from scx_vsched.topology.measure import stragglers
+from scx_vsched.topology.sentences import number_list
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from matplotlib.axes import Axes
 
+    from scx_vsched.topology.domains import Domains, Level
     from scx_vsched.topology.graph import VCpuGraph
 
 __all__ = [
@@ -23,7 +28,10 @@ __all__ = [
     "STACKED",
     "STRAGGLER",
     "UNKNOWN",
+    "handles",
+    "legend",
     "place",
+    "runs",
     "sheet",
     "title",
     "vcpu_colors",
@@ -41,6 +49,7 @@ GRID = "#c8c8c8"
 
 SMALL = 7.5  # points
 _PNG_DPI = 160
+_NAMED_STACKS, _NAMED_LENGTH = 4, 40  # a legend names so many sets, and so long a list of vCPUs
 
 
 def sheet(width_in: float, height_in: float) -> Figure:
@@ -71,3 +80,36 @@ def vcpu_colors(graph: VCpuGraph) -> dict[int, str]:
     """The colours of vCPUs that must catch the eye: stacked ones and stragglers."""
     colors = dict.fromkeys(stragglers(graph.measures), STRAGGLER)
     return colors | {vcpu: STACKED for stack in graph.stacks() for vcpu in stack}
+
+
+def handles(graph: VCpuGraph) -> list[Patch]:
+    """Legend entries for stacked sets and stragglers, as far as there are any."""
+    found = []
+    if stacks := graph.stacks():
+        sets = " | ".join(map(number_list, stacks[:_NAMED_STACKS]))
+        more = len(stacks) - _NAMED_STACKS
+        rest = f" and {more} more sets" if more > 0 else ""
+        found.append(Patch(color=STACKED, label=f"stacked on one thread: {sets}{rest}"))
+    if slow := sorted(stragglers(graph.measures)):
+        names = number_list(slow)
+        label = names if len(names) <= _NAMED_LENGTH else f"{len(slow)} vCPUs"
+        found.append(Patch(color=STRAGGLER, label=f"straggler: {label}"))
+    return found
+
+
+def legend(figure: Figure, entries: Sequence[Patch]) -> None:
+    """A line of entries at the picture's foot."""
+    if entries:
+        figure.legend(
+            handles=list(entries), loc="lower left", bbox_to_anchor=(0.01, 0.0),
+            ncols=len(entries), frameon=False, fontsize=SMALL, handlelength=1, columnspacing=1.4,
+        )  # fmt: skip
+
+
+def runs(
+    domains: Mapping[int, Domains], order: Sequence[int], level: Level
+) -> list[tuple[int, int]]:
+    """Where in an order of vCPUs the domains of a level start and end."""
+    own = [domains[vcpu].at(level) for vcpu in order]
+    starts = [i for i in range(len(own)) if i == 0 or own[i] != own[i - 1]]
+    return list(zip(starts, [*starts[1:], len(own)], strict=True))

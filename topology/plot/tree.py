@@ -19,11 +19,13 @@ from scx_vsched.topology.plot.style import (
     STACKED,
     STRAGGLER,
     UNKNOWN,
+    handles,
+    legend,
     place,
+    runs,
     sheet,
     title,
 )
-from scx_vsched.topology.sentences import number_list
 from scx_vsched.topology.table import headline
 
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ def draw_tree(graph: VCpuGraph) -> Figure:
             _boxes(axes, graph, forest, chunk, width / columns)
             top -= high + _BETWEEN_IN
     title(figure, "Domains of vCPUs", headline(graph))
-    _legend(figure, graph)
+    legend(figure, [*handles(graph), *_scale(graph)])
     return figure
 
 
@@ -157,7 +159,7 @@ def _boxes(
     names = [*(name for name, _ in forest.rows), "vCPU"]
     axes.set_yticks([row + 0.5 for row in range(rows + 1)], names, fontsize=SMALL, color=MUTED)
     for row, (_, level) in enumerate(forest.rows):
-        for start, end in _runs(forest.domains, chunk, level):
+        for start, end in runs(forest.domains, chunk, level):
             index = forest.domains[chunk[start]].at(level)
             together = end - start > 1
             stacked = level == Level.STACK and together
@@ -207,34 +209,11 @@ def _paint(axes: Axes, box: _Box, fill: Any, column_in: float, *, light: bool) -
         )  # fmt: skip
 
 
-def _runs(
-    domains: Mapping[int, Domains], chunk: Sequence[int], level: Level
-) -> list[tuple[int, int]]:
-    starts = [
-        i
-        for i in range(len(chunk))
-        if i == 0 or domains[chunk[i]].at(level) != domains[chunk[i - 1]].at(level)
+def _scale(graph: VCpuGraph) -> list[Patch]:
+    """Legend entries for the shades of capacity."""
+    if all(measure.capacity is None for measure in graph.measures.values()):
+        return []
+    return [
+        Patch(color=_capacity_color(capacity), label=label)
+        for capacity, label in ((128, "capacity 128"), (512, "512"), (1024, "1024"))
     ]
-    return list(zip(starts, [*starts[1:], len(chunk)], strict=True))
-
-
-def _legend(figure: Figure, graph: VCpuGraph) -> None:
-    handles = []
-    if stacks := graph.stacks():
-        sets = " | ".join(number_list(stack) for stack in stacks[:4])
-        more = f" and {len(stacks) - 4} more sets" if len(stacks) > 4 else ""
-        handles.append(Patch(color=STACKED, label=f"stacked on one thread: {sets}{more}"))
-    if slow := sorted(stragglers(graph.measures)):
-        names = number_list(slow)
-        label = names if len(names) <= 40 else f"{len(slow)} vCPUs"
-        handles.append(Patch(color=STRAGGLER, label=f"straggler: {label}"))
-    if any(m.capacity is not None for m in graph.measures.values()):
-        handles += [
-            Patch(color=_capacity_color(capacity), label=label)
-            for capacity, label in ((128, "capacity 128"), (512, "512"), (1024, "1024"))
-        ]
-    if handles:
-        figure.legend(
-            handles=handles, loc="lower left", bbox_to_anchor=(0.01, 0.0), ncols=len(handles),
-            frameon=False, fontsize=SMALL, handlelength=1, columnspacing=1.4,
-        )  # fmt: skip

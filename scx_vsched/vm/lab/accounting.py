@@ -13,7 +13,7 @@ as sleep, and gives the mean absence as waiting ÷ times put on a CPU.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Away", "Schedstat", "Truth", "from_events", "from_schedstat", "read_schedstat"]
+__all__ = [
+    "Away",
+    "Schedstat",
+    "Truth",
+    "from_events",
+    "from_schedstat",
+    "read_schedstat",
+    "with_timer",
+]
 
 # kernel/include/linux/sched.h: the task is runnable, or the version 1 freezer holds it.
 _RUNNABLE, _FROZEN = 0, 0x8000
@@ -49,6 +57,8 @@ class Truth:
 
     `away` are the absences of at least `MIN_AWAY_NS`, empty when not exact; `mean_away_ns` is
     their mean length, an estimate when not exact. `throttled` is (times, ns) of the cgroup.
+    `offered` is the share that a timer's log left to the vCPU, whether it wanted it or not, and
+    `withheld` are that log's whole windows; None and empty without a timer.
     """
 
     vcpu: int
@@ -59,6 +69,8 @@ class Truth:
     mean_away_ns: float
     away: tuple[Away, ...] = ()
     throttled: tuple[int, int] | None = None
+    offered: float | None = None
+    withheld: tuple[Away, ...] = ()
 
     @property
     def asleep_ns(self) -> int:
@@ -121,6 +133,16 @@ def from_events(
         away=whole,
         throttled=throttled,
     )
+
+
+def with_timer(truth: Truth, log: Sequence[tuple[int, int]], interval: tuple[int, int]) -> Truth:
+    """`truth` with what a timer's `log` of (from, to) says of `interval`."""
+    if not log:
+        return truth
+    start, end = interval
+    held = sum(max(0, min(back, end) - max(away, start)) for away, back in log)
+    whole = tuple(Away(a, b - a) for a, b in log if a >= start and b <= end)
+    return replace(truth, offered=1 - held / (end - start), withheld=whole)
 
 
 def _spans(

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from scx_vsched.errors import UserError
@@ -25,11 +23,13 @@ from scx_vsched.vm.lab.accounting import (
     from_events,
     from_schedstat,
     read_schedstat,
+    with_timer,
 )
 from scx_vsched.vm.lab.groups import Groups, find_hierarchies, remove_stale
 from scx_vsched.vm.lab.keeper import Keeper
 from scx_vsched.vm.lab.profile import Mechanism
-from scx_vsched.vm.lab.pulse import CORUNNER_PRIORITY, Program, Pulse, Switch
+from scx_vsched.vm.lab.pulse import CORUNNER_PRIORITY
+from scx_vsched.vm.lab.timers import Timer, programs
 from scx_vsched.vm.lab.trace import try_trace
 from scx_vsched.vm.qemu import vcpu_threads
 
@@ -46,10 +46,8 @@ __all__ = ["Shaping"]
 
 _NS = 1_000_000_000
 _START_NS = 50_000_000  # from the word to the start, so that every process is waiting for it
-_READY_S = 20.0
-_LIMIT_S = 7200.0  # no timer process lives longer
 # The VM goes before the host's other work: what is taken from it shall be what the profile takes.
-_NICE = -10
+_NICE = -15
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,65 +60,6 @@ class _Mark:
     throttled: dict[int, tuple[int, int] | None]
 
 
-class _Pulser:
-    """A process of pulse.py."""
-
-    def __init__(self, program: Program, vcpus: tuple[int, ...]) -> None:
-        self.vcpus = vcpus
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "scx_vsched.vm.lab.pulse"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._send(program.to_json())
-
-    def _send(self, line: str) -> None:
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-
-    def _answer(self) -> dict[str, object]:
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        try:
-            answer = json.loads(self._process.stdout.readline())
-        except ValueError:
-            answer = {"error": "it ended"}
-        if isinstance(answer, dict) and "error" not in answer:
-            return answer
-        reason = answer["error"] if isinstance(answer, dict) else "it makes no sense"
-        raise UserError(
-            f"the timer that shapes vCPUs failed: {reason}",
-            "co-runners and freezers need the right to use real-time priorities (root)",
-        )
-
-    def ready(self) -> None:
-        """Wait until it has done everything but start."""
-        self._answer()
-
-    def start(self, at_ns: int) -> None:
-        """Let it begin at `at_ns`."""
-        self._send(str(at_ns))
-
-    def stop(self) -> list[tuple[int, int, int]]:
-        """End it; what it did, as (target, away_ns, back_ns)."""
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            log = self._answer()["log"]
-        finally:
-            self.kill()
-        assert isinstance(log, list)  # noqa: S101 - of our own making
-        return [(int(t), int(a), int(b)) for t, a, b in log]
-
-    def kill(self) -> None:
-        """End it without asking."""
-        self._process.kill()
-        self._process.wait()
-
-
 @dataclass(slots=True)
 class _Saved:
     """What to put back into a VM that goes on."""
@@ -128,6 +67,7 @@ class _Saved:
     affinity: dict[int, set[int]] = field(default_factory=dict)
     nice: dict[int, int] = field(default_factory=dict)
     main: tuple[int, int] | None = None
+    autogroup: str = ""
 
 
 class Shaping:
@@ -150,8 +90,9 @@ class Shaping:
         self._saved = _Saved()
         self._stop = threading.Event()
         self._changer: threading.Thread | None = None
-        self._pulsers: list[_Pulser] = []
+        self._timers: list[Timer] = []
         self._logs: dict[int, list[tuple[int, int]]] = {}
+        self._frozen: set[int] = set()
         self._failure: UserError | None = None
 
     def __enter__(self) -> Self:
@@ -168,24 +109,37 @@ class Shaping:
         Raises:
             UserError: the host does not let us.
         """
+        self._prefer()
+        self._apply(self.plan.stages[0], None)
+        self._timers = [Timer(*made) for made in programs(self.plan, self._groups)]
+        for timer in self._timers:
+            timer.ready()
+        if self._timers:
+            self._raise_main_loop()
+        start_ns = time.monotonic_ns() + _START_NS
+        for timer in self._timers:
+            timer.start(start_ns)
+        if len(self.plan.stages) > 1:
+            self._changer = threading.Thread(target=self._change, args=(start_ns,), daemon=True)
+            self._changer.start()
+        time.sleep(max(0.0, (start_ns - time.monotonic_ns()) / _NS))
+
+    @property
+    def _autogroup(self) -> Path:
+        return Path(f"/proc/{self.pid}/autogroup")
+
+    def _prefer(self) -> None:
+        """Put the VM before the host's other work, and remember how it was."""
         for tid in self.threads.values():
             self._saved.affinity[tid] = os.sched_getaffinity(tid)
             self._saved.nice[tid] = os.getpriority(os.PRIO_PROCESS, tid)
             with contextlib.suppress(PermissionError):
                 os.setpriority(os.PRIO_PROCESS, tid, _NICE)
-        self._apply(self.plan.stages[0], None)
-        self._pulsers = [_Pulser(*made) for made in _programs(self.plan, self._groups)]
-        for pulser in self._pulsers:
-            pulser.ready()
-        if self._pulsers:
-            self._raise_main_loop()
-        start_ns = time.monotonic_ns() + _START_NS
-        for pulser in self._pulsers:
-            pulser.start(start_ns)
-        if len(self.plan.stages) > 1:
-            self._changer = threading.Thread(target=self._change, args=(start_ns,), daemon=True)
-            self._changer.start()
-        time.sleep(max(0.0, (start_ns - time.monotonic_ns()) / _NS))
+        # Where the kernel groups tasks by session, nice values count within a session only.
+        with contextlib.suppress(OSError):
+            _, _, nice = self._autogroup.read_text().rpartition(" nice ")
+            self._autogroup.write_text(str(_NICE))
+            self._saved.autogroup = nice.strip()
 
     def begin(self) -> None:
         """Measure from now on."""
@@ -218,15 +172,18 @@ class Shaping:
         for vcpu, tid in self.threads.items():
             if vcpu not in begin.threads or vcpu not in end.threads:
                 continue  # the VM went away
-            log = [w for w in self._logs.get(vcpu, []) if w[1] > begin.at_ns and w[0] < end.at_ns]
+            interval = begin.at_ns, end.at_ns
+            log = [w for w in self._logs.get(vcpu, []) if w[1] > interval[0] and w[0] < interval[1]]
+            frozen = log if vcpu in self._frozen else []
             throttled = _difference(begin.throttled[vcpu], end.throttled[vcpu])
             if events is not None:
                 own = events[events["tid"] == tid]
-                yield from_events(vcpu, own, (begin.at_ns, end.at_ns), log, throttled)
+                found = from_events(vcpu, own, interval, frozen, throttled)
             else:
-                held = sum(min(b, end.at_ns) - max(a, begin.at_ns) for a, b in log)
+                held = sum(min(b, interval[1]) - max(a, interval[0]) for a, b in frozen)
                 stats = begin.threads[vcpu], end.threads[vcpu]
-                yield from_schedstat(vcpu, *stats, held, throttled)
+                found = from_schedstat(vcpu, *stats, held, throttled)
+            yield with_timer(found, log, interval)
 
     def finish(self) -> None:
         """Stop shaping and collect the logs; the VM runs on unshaped.
@@ -237,11 +194,13 @@ class Shaping:
         self._stop.set()
         if self._changer is not None:
             self._changer.join()
-        while self._pulsers:
-            pulser = self._pulsers.pop()
-            for target, away, back in pulser.stop():
-                if pulser.vcpus:
-                    self._logs.setdefault(pulser.vcpus[target], []).append((away, back))
+        while self._timers:
+            timer = self._timers.pop()
+            for target, away, back in timer.stop():
+                for vcpu in timer.vcpus[target]:
+                    self._logs.setdefault(vcpu, []).append((away, back))
+            if timer.freezes:
+                self._frozen.update(itertools.chain(*timer.vcpus))
         if self._trace is not None and self._trace.full:
             raise UserError("the run was too long for the trace of the host's scheduler")
         if self._failure is not None:
@@ -249,14 +208,17 @@ class Shaping:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        for pulser in self._pulsers:
-            pulser.kill()
+        for timer in self._timers:
+            timer.kill()
         if self._trace is not None:
             self._trace.close()
         for tid, cpus in self._saved.affinity.items():
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(tid, cpus)
                 os.setpriority(os.PRIO_PROCESS, tid, self._saved.nice[tid])
+        if self._saved.autogroup:
+            with contextlib.suppress(OSError):
+                self._autogroup.write_text(self._saved.autogroup)
         if self._saved.main is not None:
             policy, priority = self._saved.main
             with contextlib.suppress(OSError):
@@ -320,52 +282,3 @@ def _bandwidth(shape: VcpuShape) -> tuple[int | None, int]:
     """The quota and period for bandwidth control, (None, 0) where it has nothing to do."""
     limited = shape.by is Mechanism.QUOTA and shape.quota_us is not None and shape.share < 1
     return (shape.quota_us, shape.period_us) if limited else (None, 0)
-
-
-def _programs(plan: Plan, groups: Groups) -> Iterator[tuple[Program, tuple[int, ...]]]:
-    """The timer processes that a plan needs, each with the vCPU of each of its switches."""
-    frozen = sorted({v for v, _ in _timed(plan, Mechanism.FREEZER)})
-    if frozen:
-        switches = []
-        for vcpu in frozen:
-            path, away, back = groups.freezer(vcpu)
-            switches.append(Switch(str(path), away, back))
-        pulses = tuple(
-            _pulse(frozen.index(vcpu), *made) for vcpu, made in _timed(plan, Mechanism.FREEZER)
-        )
-        yield Program(tuple(switches), pulses, -1, _LIMIT_S), tuple(frozen)
-    by_cpu: dict[int, set[Pulse]] = {}
-    for _, made in _timed(plan, Mechanism.CORUNNER):
-        by_cpu.setdefault(made[0].cpus[0], set()).add(_pulse(0, *made))
-    for cpu, found in sorted(by_cpu.items()):
-        yield Program((Switch(),), tuple(sorted(found, key=lambda p: p.from_ns)), cpu, _LIMIT_S), ()
-
-
-def _timed(plan: Plan, by: Mechanism) -> Iterator[tuple[int, tuple[VcpuShape, float, float]]]:
-    """Each stretch of time in which a vCPU is shaped `by`: (vCPU, (shape, from, to)) in seconds."""
-    ends = [stage.at_s for stage in plan.stages[1:]] + [_LIMIT_S]
-    for vcpu in range(len(plan.profile.shapes)):
-        begin: float | None = None
-        for number, (stage, end) in enumerate(zip(plan.stages, ends, strict=True)):
-            shape = stage.shapes[vcpu]
-            if shape.by is not by or shape.quota_us is None or shape.share >= 1:
-                begin = None
-                continue
-            begin = stage.at_s if begin is None else begin
-            following = plan.stages[number + 1 : number + 2]
-            if following and following[0].shapes[vcpu] == shape:
-                continue
-            yield vcpu, (shape, begin, end)
-            begin = None
-
-
-def _pulse(target: int, shape: VcpuShape, begin_s: float, end_s: float) -> Pulse:
-    assert shape.quota_us is not None  # noqa: S101 - only shaped vCPUs get here
-    return Pulse(
-        target,
-        round(begin_s * _NS),
-        round(end_s * _NS),
-        shape.period_us * 1000,
-        (shape.period_us - shape.quota_us) * 1000,
-        shape.phase_us * 1000,
-    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import mmap
 import os
 import struct
@@ -46,11 +47,7 @@ class SwitchTrace:
         Raises:
             UserError: no clang to build the BPF program with, or the kernel refuses it.
         """
-        source = Path(__file__).with_name("trace.bpf.c").read_text()
-        with tempfile.TemporaryDirectory(prefix="scx_vsched-") as scratch:
-            built = Path(scratch) / "trace.bpf.o"
-            compile_c(source, built)
-            self._object = Object(built.read_bytes(), "vcpu_trace")
+        self._object = Object(_built(), "vcpu_trace")
         self._links: list[int] = []
         self._capacity = capacity
         try:
@@ -92,6 +89,16 @@ class SwitchTrace:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@functools.cache
+def _built() -> bytes:
+    """The program as an object file."""
+    source = Path(__file__).with_name("trace.bpf.c").read_text()
+    with tempfile.TemporaryDirectory(prefix="scx_vsched-") as scratch:
+        built = Path(scratch) / "trace.bpf.o"
+        compile_c(source, built)
+        return built.read_bytes()
 
 
 def _attach(program_fd: int, name: str) -> int:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import networkx
 import pytest
 from vcpu_graphs import flat, hpvm, rcvm, watches
 
+from scx_vsched.cli import main
 from scx_vsched.topology.document import document_text, parse_document
 from scx_vsched.topology.graph import VCpuGraph
 from scx_vsched.topology.measure import Origin, Snapshot
@@ -20,24 +25,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def topology(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "scx_vsched", "topology", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TERM": "dumb", "COLUMNS": "200"},
-        timeout=60,
-        check=False,
-    )
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def topology(*arguments: str | Path) -> Done:
+    """The command in this process: what escapes it, as a traceback would, fails the test."""
+    out, errors = io.StringIO(), io.StringIO()
+    argv = ["scx_vsched", "topology", *map(str, arguments)]
+    with redirect_stdout(out), redirect_stderr(errors), patch.object(sys, "argv", argv):
+        try:
+            main()
+        except SystemExit as end:
+            assert isinstance(end.code, int)
+            return Done(end.code, out.getvalue(), errors.getvalue())
+    raise AssertionError("the command did not end the process")
 
 
 def refused(*arguments: str | Path, code: int = 1) -> str:
-    """What the command says when it refuses: no output, no traceback."""
+    """What the command says when it refuses, without any output."""
     done = topology(*arguments)
     assert done.returncode == code, done
     assert done.stdout == ""
-    assert "Traceback" not in done.stderr
     return done.stderr
 
 
@@ -186,6 +200,20 @@ def test_plot_refuses_what_it_cannot_draw(measured: Path, tmp_path: Path) -> Non
     said = refused("plot", measured, "-o", tmp_path / "out.svg", "--what", "activity")
     assert "no activity to draw" in said
     assert "No such file" in refused("export", measured, "-o", tmp_path / "absent/out.json")
+
+
+def test_the_command_ends_its_process_alike(measured: Path) -> None:
+    command = [sys.executable, "-m", "scx_vsched", "topology", "diff", measured]
+    done = subprocess.run(
+        [*command, measured.with_name("absent.json")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
 
 
 def test_help_of_each_command_imports_nothing_heavy() -> None:

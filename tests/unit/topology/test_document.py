@@ -323,3 +323,39 @@ def test_equal_graphs_give_equal_text_whatever_the_order() -> None:
         pairs={(b, a): pair for (a, b), pair in reversed(pairs.items())},
     )
     assert document_text(one) == document_text(other)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_change_of_a_document_is_a_traceback(data: st.DataObject) -> None:
+    """Any value anywhere in the place of another: a graph, or a message."""
+    graph = rcvm()
+    changed: Any = json.loads(document_text(graph, watches(graph, length_ms=20)))
+    at = changed
+    for _ in range(data.draw(st.integers(0, 3))):
+        keys = sorted(at) if isinstance(at, dict) else list(range(len(at)))
+        inner = [key for key in keys if isinstance(at[key], dict | list) and at[key]]
+        if not inner:
+            break
+        at = at[data.draw(st.sampled_from(inner))]
+    keys = sorted(at) if isinstance(at, dict) else list(range(len(at)))
+    other = st.sampled_from([at[key] for key in keys]) | JSON
+    at[data.draw(st.sampled_from(keys))] = data.draw(other)
+    try:
+        read = parse_document(json.dumps(changed))
+    except UserError as error:
+        assert error.message.startswith("the document")
+    else:
+        text = document_text(read.graph, read.availability)
+        again = parse_document(text)
+        assert again.graph == read.graph
+        assert document_text(again.graph, again.availability) == text

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scx_vsched.topology import _probe, native
+from scx_vsched.topology import _probe, clock
 from scx_vsched.topology.native import NativeMachine
 from scx_vsched.topology.records import Demand
 
@@ -89,7 +89,10 @@ class TestPairs:
     @needs_two
     def test_transfers_between_two_vcpus_take_nanoseconds(self) -> None:
         pair = (VCPUS[0], VCPUS[1])
-        found = NativeMachine().pair_probes([pair], 500 * MS, 64)[pair]
+        for _ in range(10):  # others may keep either CPU for longer than a probe waits
+            found = NativeMachine().pair_probes([pair], 500 * MS, 64)[pair]
+            if len(found.latencies_ns) == 64:
+                break
         assert (found.a, found.b) == pair
         assert len(found.latencies_ns) == 64
         assert 1 < statistics.median(found.latencies_ns) < 20_000
@@ -121,23 +124,18 @@ class TestPairs:
         assert latencies == ()
         assert time.monotonic_ns() - began < 2000 * MS
 
-    @needs_two
-    def test_stopping_both_threads_is_time_without_either(self) -> None:
-        a, b = VCPUS[0], VCPUS[1]
+    def test_time_in_which_neither_ran_is_no_activity(self) -> None:
         process = start(
-            f"r = m.pair_probes([({a}, {b})], 400_000_000, 65536)\n"
-            "[s] = r.values()\n"
-            "print(json.dumps([s.active_ns, s.both_ns, s.elapsed_ns, len(s.latencies_ns)]))\n"
+            "from scx_vsched.topology import _probe\n"
+            f"[s] = _probe.pair_probes([({ONE}, {ONE})], 500_000_000, 4)\n"
+            "print(json.dumps([s[2], s[4]]))\n"
         )
-        time.sleep(0.002)
+        time.sleep(0.1)
         process.send_signal(signal.SIGSTOP)
         time.sleep(0.2)
         process.send_signal(signal.SIGCONT)
-        active, both, elapsed, count = answer(process)
-        if count == 65536 and elapsed < 200 * MS:
-            pytest.skip("the probe was over before it was stopped")
-        assert elapsed - max(active) > 150 * MS
-        assert both <= min(active)
+        active, elapsed = answer(process)
+        assert sum(active) < elapsed - 150 * MS
 
 
 class TestWatch:
@@ -167,10 +165,36 @@ class TestWatch:
 
     @DEMANDS
     def test_being_taken_away_is_a_gap(self, demand: Demand) -> None:
-        # a stopped process does not wait for its CPU: it looks as if the CPU was away
+        lost_ns = 0
+        for _ in range(5):
+            stops, gaps, lost_ns = self.watch_a_stopped_process(demand)
+            # a sleeper sees a gap from its next wake-up on, and any stop may come a little late
+            seen = [
+                sum(
+                    length
+                    for begin, length in gaps
+                    if stopped <= begin + length // 2 <= resumed + 5 * MS
+                )
+                for stopped, resumed in stops
+            ]
+            if min(seen) > 15 * MS:
+                return
+            # a stop while other tasks run instead of the spinner is no gap
+            if lost_ns < 40 * MS:
+                break
+        if lost_ns >= 40 * MS:
+            pytest.skip("other tasks keep this machine busy")
+        pytest.fail(f"stopped {stops}, gaps {gaps}")
+
+    @staticmethod
+    def watch_a_stopped_process(demand: Demand) -> tuple[list[tuple[int, int]], Any, int]:
+        """Watches for 0.4 s; when the process was stopped, 20 ms each, its gaps, its lost time.
+
+        A stopped process does not wait for its CPU, so it looks as if the CPU was away.
+        """
         process = start(
             f"s = m.watch([{ONE}], 400_000_000, Demand({int(demand)}))[{ONE}]\n"
-            "print(json.dumps([[g.start_ns, g.length_ns] for g in s.gaps]))\n"
+            "print(json.dumps([[[g.start_ns, g.length_ns] for g in s.gaps], s.lost_ns]))\n"
         )
         time.sleep(0.1)
         stops = []
@@ -181,15 +205,8 @@ class TestWatch:
             process.send_signal(signal.SIGCONT)
             stops.append((stopped, time.monotonic_ns()))
             time.sleep(0.03)
-        gaps = answer(process)
-        for stopped, resumed in stops:
-            inside = [
-                length
-                for begin, length in gaps
-                if stopped <= begin + length // 2 <= resumed + 5 * MS
-            ]
-            # a sleeper sees it from its next wake-up on; others of this machine may delay the stop
-            assert sum(inside) > 15 * MS, (stops, gaps)
+        gaps, lost_ns = answer(process)
+        return stops, gaps, lost_ns
 
     @pytest.mark.parametrize("demand", [Demand.IDLE, Demand.NORMAL])
     def test_time_given_to_other_tasks_is_lost_and_no_gap(self, demand: Demand) -> None:
@@ -198,6 +215,26 @@ class TestWatch:
         assert found.lost_ns > 400 * MS * (0.9 if demand is Demand.IDLE else 0.25)
         # the machine under test may be a guest, with gaps of its own
         assert sum(gap.length_ns for gap in found.gaps) < 40 * MS
+
+    def test_the_host_and_the_guest_are_told_apart_without_the_kernels_count(self) -> None:
+        # without a free file descriptor the count of waits cannot be read
+        process = start(
+            "import resource\n"
+            "from scx_vsched.topology import _probe\n"
+            "files = len(list(Path('/proc/self/fd').iterdir())) - 1\n"
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))\n"
+            f"[s] = _probe.watch([{ONE}], 500_000_000, Demand.NORMAL, 300_000, 1_000_000)\n"
+            "print(json.dumps([sum(length for _, length in s[3]), s[6]]))\n"
+        )
+        with competitor(ONE):
+            time.sleep(0.05)
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.1)
+            process.send_signal(signal.SIGCONT)
+            away, lost = answer(process)
+        # being stopped is not counted as running here, so it is the guest's doing
+        assert lost > 150 * MS
+        assert away < 40 * MS
 
     def test_a_vcpu_that_is_kept_from_an_idle_spinner_does_not_keep_the_caller(self) -> None:
         with competitor(ONE):
@@ -415,8 +452,8 @@ class TestRights:
 
 class TestClock:
     @staticmethod
-    def run_with(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], int]) -> str | None:
-        monkeypatch.setattr(native.time, "monotonic_ns", clock)
+    def run_with(monkeypatch: pytest.MonkeyPatch, reading: Callable[[], int]) -> str | None:
+        monkeypatch.setattr(clock.time, "monotonic_ns", reading)
         return NativeMachine().clock_problem()
 
     def test_this_machines_clock_is_fit(self) -> None:

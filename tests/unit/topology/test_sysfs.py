@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scx_vsched.errors import UserError
 from scx_vsched.topology import Llc, Topology, VCpuPlace, claimed_topology
-from scx_vsched.topology.sysfs import parse_cpu_list
+from scx_vsched.topology.sysfs import parse_cpu_list, read_claims
 
 
 def write(path: Path, text: str) -> None:
@@ -97,6 +97,22 @@ def test_package_stands_in_for_a_cache_that_is_not_described(tmp_path: Path) -> 
     for cpu in range(4):
         sysfs.cpu(cpu, package=cpu // 2, core=cpu % 2)
     assert [vcpu.llc for vcpu in claimed_topology(tmp_path).vcpus] == [0, 0, 1, 1]
+
+
+def test_claims_know_sockets_beside_caches_and_nodes(tmp_path: Path) -> None:
+    """Two packages of two caches; the second package reaches over two NUMA nodes."""
+    sysfs = Sysfs(tmp_path, "0-7")
+    for cpu in range(8):
+        pair = f"{cpu // 2 * 2}-{cpu // 2 * 2 + 1}"
+        sysfs.cpu(cpu, package=cpu // 4, core=cpu % 4, l3=pair)
+    sysfs.nodes(["0-5", "6-7"], ["10 21", "21 10"])
+    claims = read_claims(tmp_path)
+    own = claims.domains
+    assert [own[cpu].llc for cpu in range(8)] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert [own[cpu].socket for cpu in range(8)] == [0, 0, 0, 0, 1, 1, 2, 2]
+    assert [own[cpu].node for cpu in range(8)] == [0, 0, 0, 0, 0, 0, 1, 1]
+    assert [own[cpu].stack for cpu in range(8)] == list(range(8))
+    assert claims.node_distances == {(0, 0): 10, (0, 1): 21, (1, 0): 21, (1, 1): 10}
 
 
 def test_offline_vcpu_joins_the_nearest_below(tmp_path: Path) -> None:

@@ -1,0 +1,177 @@
+"""Synthetic machines for the tests of vtop, what a probe of them should find, and sweeps of many.
+
+As a script, prints the table of docs: .venv/bin/python tests/unit/topology/machines.py [SEEDS]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scx_vsched.topology.classes import name_classes
+from scx_vsched.topology.domains import Level, partition
+from scx_vsched.topology.records import Relation
+from scx_vsched.topology.synthetic import (
+    Hierarchy,
+    Noise,
+    Periodic,
+    Random,
+    SyntheticMachine,
+    SyntheticSpec,
+    VCpuSpec,
+)
+from scx_vsched.topology.vtop import probe_topology
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from scx_vsched.topology.domains import Domains, Partition
+    from scx_vsched.topology.measured import MeasuredTopology
+
+MS = 1_000_000
+# 10 % noise, 30 % of the samples preempted
+NOISY = Noise(pair=0.03, sample=0.10, outliers=0.02, preempted=0.3)
+
+
+def expected(truth: Hierarchy) -> dict[Level, Partition]:
+    """The true domains, named as a probe names them that knows only how many classes there are."""
+    vcpus = range(len(truth.places))
+    # vCPUs at the same place have the same relations to all others
+    places = {place: vcpu for vcpu, place in enumerate(truth.places)}
+    relations = {truth.relation(a, b) for a in places.values() for b in places.values() if a < b}
+    found = sorted(relations - {Relation.STACKED})
+    names = dict(zip(found, name_classes(len(found), Relation.SMT in found), strict=True))
+    names[Relation.STACKED] = Relation.STACKED
+    partitions = {}
+    for level in Level:
+        sets: dict[int, set[int]] = {}
+        for vcpu in vcpus:
+            home = next((at for at in sets if names[truth.relation(vcpu, at)] <= level), vcpu)
+            sets.setdefault(home, set()).add(vcpu)
+        partitions[level] = frozenset(map(frozenset, sets.values()))
+    return partitions
+
+
+def found(topology: MeasuredTopology) -> dict[Level, Partition]:
+    """The domains that a probe found."""
+    return {level: partition(topology.domains, level) for level in Level}
+
+
+def machine(
+    truth: Hierarchy,
+    seed: int,
+    *,
+    noise: Noise = NOISY,
+    vcpus: Mapping[int, VCpuSpec] | None = None,
+) -> SyntheticMachine:
+    """A machine of this hierarchy."""
+    return SyntheticMachine(SyntheticSpec(truth, vcpus or {}, noise=noise), seed)
+
+
+def away(truth: Hierarchy, share: float, cycle_ms: float = 10) -> dict[int, VCpuSpec]:
+    """All vCPUs away at random for so much of the time."""
+    cycle = cycle_ms * MS
+    pattern = Random(int((1 - share) * cycle), int(share * cycle))
+    return {vcpu: VCpuSpec(pattern) for vcpu in range(len(truth.places))}
+
+
+def quotas(truth: Hierarchy, run_ms: int, period_ms: int) -> dict[int, VCpuSpec]:
+    """All vCPUs with one quota, neighbours in number in opposite phase."""
+    half = period_ms * MS // 2
+    return {
+        vcpu: VCpuSpec(Periodic(run_ms * MS, period_ms * MS, vcpu % 2 * half))
+        for vcpu in range(len(truth.places))
+    }
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of machine."""
+
+    name: str
+    truth: Hierarchy
+    away: float = 0.0
+    permuted: bool = True
+    claims: str = "none"  # or "right", "wrong"
+    noise: Noise = NOISY
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one probe gave and took."""
+
+    exact: bool
+    probes: float  # for each vCPU
+    simulated_s: float
+    real_s: float
+
+
+def try_case(case: Case, seed: int) -> Outcome:
+    """Probes one machine of the kind."""
+    truth = case.truth.permuted(seed) if case.permuted else case.truth
+    vcpus = away(truth, case.away) if case.away else {}
+    told: Mapping[int, Domains] | None = None
+    if case.claims != "none":
+        told = (truth if case.claims == "right" else case.truth.permuted(seed + 1)).claimed()
+    synthetic = machine(truth, seed, noise=case.noise, vcpus=vcpus)
+    start = time.process_time()
+    topology = probe_topology(synthetic, told)
+    real_s = time.process_time() - start
+    # right claims also name what only they can know
+    true = {level: partition(truth.domains(), level) for level in Level}
+    return Outcome(
+        exact=found(topology) in (expected(truth), true),
+        probes=synthetic.counters.pair_probes / len(truth.places),
+        simulated_s=topology.effort.elapsed_ns / 1e9,
+        real_s=real_s,
+    )
+
+
+def sweep() -> Iterable[Case]:
+    """The kinds of machines of the report."""
+    regular = Hierarchy.regular
+    shapes = {
+        "1x1x1x8x1": regular(1, 1, 1, 8, 1),
+        "1x1x1x4x2": regular(1, 1, 1, 4, 2),
+        "2x1x2x2x2": regular(2, 1, 2, 2, 2),
+        "1x4x1x4x2": regular(1, 4, 1, 4, 2),
+        "2x2x2x4x2": regular(2, 2, 2, 4, 2),
+        "2x2x4x8x1": regular(2, 2, 4, 8, 1),
+        "2x2x4x8x2": regular(2, 2, 4, 8, 2),
+        "4x1x4x16x2": regular(4, 1, 4, 16, 2),
+        "2x2x4x32x1": regular(2, 2, 4, 32, 1),
+        "uneven": Hierarchy.of([[[[2, 2, 1], [2, 2]]], [[[2] * 5, [1] * 4]]]),
+        "uneven, stacked": Hierarchy.of([[[[2, 2, 1], [2, 2]]], [[[2] * 5, [1] * 4]]]).stacked(
+            (0, 7), (3, 12, 20)
+        ),
+    }
+    for name, truth in shapes.items():
+        yield Case(name, truth)
+        yield Case(f"{name}, in order", truth, permuted=False)
+        yield Case(f"{name}, away 30 %", truth, away=0.3)
+    for claims in ("right", "wrong"):
+        yield Case(f"2x2x4x8x2, {claims} claims", shapes["2x2x4x8x2"], claims=claims)
+    yield Case("4x1x8x16x2", regular(4, 1, 8, 16, 2))
+
+
+def main(seeds: int) -> None:
+    """The table, a line for each kind of machine as soon as it is known."""
+    print("| nodes x sockets x LLCs x cores x threads | vCPUs | exact | probes/vCPU mean, most |")
+    print("|  | | | simulated s, most | real s, most |")
+    for case in sweep():
+        tries = [try_case(case, seed) for seed in range(seeds)]
+        probes = [one.probes for one in tries]
+        print(
+            f"| {case.name} | {len(case.truth.places)} "
+            f"| {sum(one.exact for one in tries)}/{seeds} "
+            f"| {sum(probes) / seeds:.2f}, {max(probes):.2f} "
+            f"| {max(one.simulated_s for one in tries):.2f} "
+            f"| {max(one.real_s for one in tries):.2f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
