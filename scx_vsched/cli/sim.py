@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer evaluates annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scx_vsched.cli import sim_fuzz
 from scx_vsched.cli.settings import parse_settings
-from scx_vsched.errors import UserError
+from scx_vsched.cli.sim_output import TRACE_LIMIT, draw_timeline, stop_if_failed, write_trace
 
 if TYPE_CHECKING:
     from scx_vsched.sim.machine import Machine
-    from scx_vsched.sim.run import Failure, Outcome, Record
 
 __all__ = ["app"]
-
-FAILED = 4  # exit status when an invariant did not hold
 
 app = typer.Typer(
     add_completion=False,
@@ -25,6 +23,8 @@ app = typer.Typer(
     help="Run schedulers on simulated machines: any size, any host, the same run for the same "
     "seed.",
 )
+app.command("fuzz")(sim_fuzz.fuzz_command)
+app.command("replay")(sim_fuzz.replay_command)
 
 _Profile = Annotated[
     str,
@@ -69,6 +69,7 @@ def _machine(profile: str, contended: bool, honest: bool, steal: bool) -> Machin
 
 @app.command()
 def run(
+    *,
     profile: _Profile,
     workload: _Workload,
     policy: Annotated[
@@ -92,11 +93,11 @@ def run(
         Path | None,
         typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto (its end)."),
     ] = None,
-    svg: Annotated[
-        Path | None, typer.Option("--svg", metavar="FILE", help="Draw the end of the run.")
+    picture: Annotated[
+        Path | None, typer.Option("--timeline", metavar="FILE", help="Draw the end as SVG.")
     ] = None,
-    svg_ms: Annotated[
-        float, typer.Option("--svg-ms", min=0.01, help="How much of the end to draw.")
+    picture_ms: Annotated[
+        float, typer.Option("--timeline-ms", min=0.01, help="How much of the end to draw.")
     ] = 100.0,
     sanitize: Annotated[
         bool,
@@ -121,7 +122,7 @@ def run(
         seed=seed,
         end_ns=round((seconds + warmup) * 1e9),
         warmup_ns=round(warmup * 1e9),
-        trace_limit=_TRACE_LIMIT if trace or svg else 0,
+        trace_limit=TRACE_LIMIT if trace or picture else 0,
     )
     outcome = scheduler.run(machine, load, options)
     title = f"{load.name} on {machine.name} under {scheduler.name}, seed {seed}"
@@ -134,52 +135,15 @@ def run(
             print(f"  {line}")
         print(f"  digest {outcome.digest}")
     if trace:
-        _write_trace(trace, outcome)
-    if svg:
-        _write_svg(svg, outcome, title, svg_ms)
-    if outcome.failure:
-        _tell_failure(outcome.failure, outcome.trace)
-        raise typer.Exit(FAILED)
-
-
-_TRACE_LIMIT = 200_000
-_TOLD = 40  # steps shown before a failure
-
-
-def _tell_failure(failure: Failure, trace: tuple[Record, ...]) -> None:
-    for record in trace[-_TOLD:]:
-        vcpu = "" if record.vcpu is None else f" vCPU {record.vcpu}"
-        pid = "" if record.pid is None else f" task {record.pid}"
-        text = f"{record.at_ns:>14} {record.kind:<11}{vcpu}{pid} ({record.detail})"
-        typer.echo(text, err=True)
-    typer.echo(f"{failure.at_ns:>14} {failure.name}: {failure.message}", err=True)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
-
-
-def _write_trace(path: Path, outcome: Outcome) -> None:
-    from scx_vsched.sim.timeline import chrome_trace  # noqa: PLC0415
-
-    trace = chrome_trace(outcome.trace, len(outcome.vcpus), outcome.now_ns)
-    _write(path, json.dumps(trace))
-
-
-def _write_svg(path: Path, outcome: Outcome, title: str, last_ms: float) -> None:
-    from scx_vsched.sim.svg import timeline_svg  # noqa: PLC0415
-    from scx_vsched.sim.timeline import timeline  # noqa: PLC0415
-
-    end = outcome.now_ns
-    spans = timeline(outcome.trace, len(outcome.vcpus), end)
-    _write(path, timeline_svg(spans.cut(end - round(last_ms * 1e6), end), title))
+        write_trace(trace, outcome)
+    if picture:
+        draw_timeline(picture, outcome, title, picture_ms)
+    stop_if_failed(outcome)
 
 
 @app.command()
 def compare(
+    *,
     profile: _Profile,
     workload: _Workload,
     policies: Annotated[

@@ -11,17 +11,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scx_vsched.errors import UserError
-from scx_vsched.sim.machine import Machine
-from scx_vsched.sim.run import Options, Outcome
-from scx_vsched.sim.scheduler import Scheduler, prepare
-from scx_vsched.sim.workload import Workload
+from scx_vsched.sim.machine import Machine  # noqa: TC001 - these annotations are evaluated
+from scx_vsched.sim.run import Options  # noqa: TC001
+from scx_vsched.sim.scheduler import prepare
+from scx_vsched.sim.workload import Workload  # noqa: TC001
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from scx_vsched.sim.run import Outcome
+
 __all__ = ["Case", "load_case", "run_case"]
 
 FORMAT = 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
@@ -38,7 +41,7 @@ class Case:
 
     def to_json(self) -> str:
         """A document that `from_json` reads."""
-        return json.dumps({"format": FORMAT} | dataclasses.asdict(self), indent=1)
+        return json.dumps({"format": FORMAT} | _plain(self), indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str, name: str) -> Case:
@@ -50,8 +53,24 @@ class Case:
             made = _build(cls, raw)
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{name} is damaged: {error}") from None
-        assert isinstance(made, cls)
-        return made
+        return typing.cast("Case", made)
+
+
+def _plain(value: Any) -> Any:
+    """`value` for JSON; members that have their default are left out."""
+    if dataclasses.is_dataclass(value):
+        members = {}
+        for member in dataclasses.fields(value):
+            found = getattr(value, member.name)
+            default = member.default
+            if member.default_factory is not dataclasses.MISSING:
+                default = member.default_factory()
+            if found != default:
+                members[member.name] = _plain(found)
+        return members
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def _build(kind: Any, raw: Any) -> Any:
@@ -69,8 +88,9 @@ def _build(kind: Any, raw: Any) -> Any:
         unknown = set(raw) - set(hints)
         if unknown:
             raise ValueError(f"unknown key {min(unknown)!r}")
-        assert isinstance(kind, type)
-        return kind(**{key: _build(hints[key], value) for key, value in raw.items()})
+        return typing.cast("Any", kind)(
+            **{key: _build(hints[key], value) for key, value in raw.items()}
+        )
     if kind is float:
         return float(raw)
     if not isinstance(raw, kind):
@@ -86,9 +106,14 @@ def load_case(path: Path) -> Case:
         raise UserError(f"cannot read {path}: {error}") from None
 
 
-def run_case(case: Case, scheduler: Scheduler | None = None) -> Outcome:
-    """Runs the case, under `scheduler` where it has been prepared already."""
-    scheduler = scheduler or prepare(
-        case.policy, tunables=case.tunables, without=case.without, kernel=case.kernel
+def run_case(case: Case, *, sanitize: bool = False, trace_limit: int = 0) -> Outcome:
+    """Runs the case; the outcome's trace holds the last `trace_limit` steps, 256 for 0."""
+    scheduler = prepare(
+        case.policy,
+        tunables=case.tunables,
+        without=case.without,
+        kernel=case.kernel,
+        sanitize=sanitize,
     )
-    return scheduler.run(case.machine, case.workload, case.options)
+    options = dataclasses.replace(case.options, trace_limit=trace_limit)
+    return scheduler.run(case.machine, case.workload, options)

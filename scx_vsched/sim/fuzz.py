@@ -1,299 +1,85 @@
-"""Random machines, workloads, policies and faults, to be run with every invariant checked."""
+"""Random exploration: cases drawn from seeds run with every invariant checked."""
 
 from __future__ import annotations
 
-import random
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from scx_vsched.policies import builtin_policies
-from scx_vsched.sim.build import KERNELS
-from scx_vsched.sim.case import Case
-from scx_vsched.sim.machine import HostThread, Machine, PCpu, VCpu
-from scx_vsched.sim.run import Options
-from scx_vsched.sim.workload import (
-    Group,
-    Instruction,
-    Program,
-    Source,
-    Step,
-    TaskSet,
-    Workload,
-)
+from scx_vsched.sim.apart import Verdict, run_apart
+from scx_vsched.sim.draw import draw_case
+from scx_vsched.sim.minimise import minimise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-__all__ = ["draw_case"]
+    from scx_vsched.sim.case import Case
+    from scx_vsched.sim.run import Failure
 
-_MS = 1_000_000
-_SLICES_US = (100, 500, 1_000, 4_000, 20_000, 100_000)
-
-
-def draw_case(seed: int) -> Case:
-    """The case that follows from `seed`: the same in every Python and on every machine."""
-    rng = random.Random(seed)  # noqa: S311 - nothing secret is drawn
-    machine = _machine(rng)
-    end_ns = rng.choice((30, 100, 300, 1_000)) * _MS
-    return Case(
-        machine=machine,
-        workload=_workload(rng, machine, end_ns),
-        options=Options(
-            seed=rng.getrandbits(32),
-            end_ns=end_ns,
-            max_events=3_000_000,
-            max_wall_s=60.0,
-            check_every=1 if len(machine.vcpus) < 20 else 50,
-            drain=True,
-        ),
-        policy=rng.choice(("core", "core", *builtin_policies())),
-        kernel=rng.choice(tuple(KERNELS)),
-        without=tuple(f for f in ("cgroups", "preemption", "smt") if rng.random() < 0.1),
-        tunables={"slice_us": rng.choice(_SLICES_US)} if rng.random() < 0.5 else {},
-    )
+__all__ = ["Finding", "Tally", "fuzz", "still_fails"]
 
 
-def _machine(rng: random.Random) -> Machine:
-    vcpus = rng.choice((1, 2, 2, 3, 4, 4, 6, 8, 12, rng.randint(1, 24), rng.choice((65, 130))))
-    threads = rng.choice((1, 1, 2))
-    per_llc = rng.choice((vcpus, -(-vcpus // 2), rng.randint(1, vcpus)))
-    llcs_per_node = rng.choice((99, 1, 2))
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A failing case, made small, and how it fails."""
 
-    def place(n: int) -> tuple[int, int, int]:
-        llc = n // per_llc
-        # a core lies within its cache
-        return (llc * 4096 + n % per_llc // threads, llc, llc // llcs_per_node)
-
-    places = [place(n) for n in range(vcpus)]
-    truth = places if rng.random() < 0.7 else [(n, 0, 0) for n in range(vcpus)]
-    pcpus = tuple(
-        PCpu(*spot, speed=rng.choice((1024, 1024, rng.randint(200, 2000)))) for spot in truth
-    )
-    shaped = rng.random()
-    host = [_thread(rng, n if rng.random() < 0.85 else rng.randrange(vcpus), shaped)
-            for n in range(vcpus)]  # fmt: skip
-    host += [
-        _thread(rng, rng.randrange(vcpus), shaped) for _ in range(rng.choice((0, 0, 1, vcpus)))
-    ]
-    return Machine(
-        name="drawn",
-        vcpus=tuple(
-            VCpu(*spot, capacity=rng.choice((1024, rng.randint(1, 1024)))) for spot in places
-        ),
-        pcpus=pcpus,
-        threads=tuple(host),
-        tick_ns=rng.choice((1, 4, 4, 10)) * _MS,
-        steal_visible=rng.random() < 0.5,
-    )
+    seed: int
+    case: Case
+    failure: Failure
 
 
-def _thread(rng: random.Random, pcpu: int, shaped: float) -> HostThread:
-    kind = rng.random()
-    if kind > shaped:
-        return HostThread(pcpu, weight=rng.choice((1024, 1024, rng.randint(15, 10_000))))
-    if kind < shaped / 2:
-        period = rng.randint(1, 40) * _MS
-        return HostThread(pcpu, quota_ns=rng.randint(period // 20, period), period_ns=period)
-    gates = tuple(rng.randint(10_000, 20 * _MS) for _ in range(2 * rng.randint(1, 4)))
-    return HostThread(pcpu, gates_ns=gates)
+@dataclass(slots=True)
+class Tally:
+    """What has run so far."""
+
+    cases: int = 0
+    events: int = 0
+    records: int = 0
+    failed: int = 0
 
 
-# ---- Workloads ----
+def fuzz(
+    seed: int,
+    cases: int,
+    *,
+    tell: Callable[[Tally], None],
+    found: Callable[[Finding], None],
+    max_findings: int = 10,
+    sanitize: bool = False,
+    shrink_s: float = 60.0,
+) -> Tally:
+    """Runs the cases of `seed`, `seed` + 1, … and hands the failing ones on, made smaller.
+
+    Stops after `max_findings` of them.
+    """
+    tally = Tally()
+    for verdict in run_apart(range(seed, seed + cases), draw_case, sanitize=sanitize):
+        tally.cases += 1
+        tally.events += verdict.events
+        tally.records += verdict.records
+        if verdict.failure:
+            tally.failed += 1
+            found(_reduce(verdict, verdict.failure, shrink_s, sanitize))
+        tell(tally)
+        if tally.failed == max_findings:
+            break
+    return tally
 
 
-def _time(rng: random.Random) -> int:
-    """From microseconds to tens of milliseconds, each order of magnitude as likely."""
-    return rng.randint(1, 9) * 10 ** rng.randint(3, 6)
+def still_fails(case: Case, name: str, *, sanitize: bool = False) -> Failure | None:
+    """The failure of the case if it is the one called `name`."""
+    verdict = next(iter(run_apart([0], lambda _: case, sanitize=sanitize)))
+    failure = verdict.failure
+    return failure if failure and failure.name == name else None
 
 
-def _lasting(rng: random.Random, op: str) -> Instruction:
-    length = _time(rng)
-    return rng.choice(
-        (
-            Instruction(op, length),
-            Instruction(op, length, distribution="exponential"),
-            Instruction(op, length, length * rng.randint(1, 5), distribution="uniform"),
-        )
-    )
+def _reduce(verdict: Verdict, failure: Failure, shrink_s: float, sanitize: bool) -> Finding:
+    """The drawn case made smaller, given that it fails apart from the others too."""
+    case = replace(draw_case(verdict.number), expect=failure.name)
 
+    def fails(candidate: Case) -> bool:
+        return still_fails(candidate, failure.name, sanitize=sanitize) is not None
 
-class _Builder:
-    """Collects what the tasks of a workload share."""
-
-    def __init__(self, rng: random.Random, vcpus: int) -> None:
-        self.rng = rng
-        self.vcpus = vcpus
-        self.programs: list[Program] = []
-        self.tasks: list[TaskSet] = []
-        self.locks = 0
-        self.barriers: list[int] = []
-        self.channels: list[int] = []
-        self.sources: list[Source] = []
-        self.groups = [Group()]
-
-    def add(self, steps: Sequence[Instruction], count: int, **more: object) -> None:
-        """Tasks that run `steps`, with attributes drawn at random."""
-        rng = self.rng
-        name = f"p{len(self.programs)}"
-        self.programs.append(Program(name, tuple(steps)))
-        affinity = None
-        kthread = rng.random() < 0.1
-        if rng.random() < 0.3:
-            size = rng.choice((1, rng.randint(1, self.vcpus)))
-            affinity = tuple(sorted(rng.sample(range(self.vcpus), size)))
-        attributes: dict[str, object] = {
-            "program": name,
-            "count": count,
-            "nice": rng.choice((0, 0, rng.randint(-20, 19))),
-            "policy": rng.choice((0, 0, 0, 3, 5)),
-            "kthread": kthread,
-            "group": rng.randrange(len(self.groups)),
-            "affinity": affinity,
-            "start_ns": rng.choice((0, 0, rng.randint(0, 50 * _MS))),
-            "stagger_ns": rng.choice((0, rng.randint(0, 3 * _MS))),
-        }
-        self.tasks.append(TaskSet(**(attributes | more)))  # type: ignore[arg-type]
-
-    def crowd(self) -> int:
-        """How many tasks: few, or several times as many as vCPUs."""
-        rng = self.rng
-        return max(1, min(rng.choice((1, 2, self.vcpus, 3 * self.vcpus, rng.randint(1, 40))), 150))
-
-
-_FOREVER = Instruction("forever")
-
-
-def _hogs(b: _Builder) -> None:
-    b.add([_lasting(b.rng, "compute"), _FOREVER], b.crowd())
-
-
-def _sleepers(b: _Builder) -> None:
-    b.add([_lasting(b.rng, "compute"), _lasting(b.rng, "sleep"), _FOREVER], b.crowd())
-
-
-def _yielders(b: _Builder) -> None:
-    b.add([_lasting(b.rng, "compute"), Instruction("yield"), _FOREVER], min(b.crowd(), 10))
-
-
-def _lockers(b: _Builder) -> None:
-    op = b.rng.choice(("lock", "spin_lock"))
-    steps = [
-        _lasting(b.rng, "compute"),
-        Instruction(op, b.locks),
-        Instruction("compute", b.rng.randint(1_000, 300_000)),
-        Instruction("unlock", b.locks),
-        _FOREVER,
-    ]
-    b.locks += 1
-    b.add(steps, b.crowd())
-
-
-def _meeters(b: _Builder) -> None:
-    parties = b.crowd()
-    b.barriers.append(parties)
-    steps = [_lasting(b.rng, "compute"), Instruction("barrier", len(b.barriers) - 1), _FOREVER]
-    b.add(steps, parties)
-
-
-def _pipeline(b: _Builder) -> None:
-    stages = b.rng.randint(2, 5)
-    first = len(b.channels)
-    b.channels += [b.rng.choice((1, 4, 64)) for _ in range(stages - 1)]
-    sync = b.rng.randint(0, 1)
-    for stage in range(stages):
-        steps = [Instruction("compute", b.rng.randint(1_000, 500_000))]
-        if stage:
-            steps.insert(0, Instruction("receive", first + stage - 1, b.rng.randint(0, 64)))
-        if stage < stages - 1:
-            steps.append(Instruction("send", first + stage, b.rng.randint(0, 64), sync))
-        b.add([*steps, _FOREVER], b.rng.choice((1, 1, 3)))
-
-
-def _servers(b: _Builder) -> None:
-    b.channels.append(1024)
-    channel = len(b.channels) - 1
-    irqs = tuple(b.rng.sample(range(b.vcpus), b.rng.randint(0, min(b.vcpus, 4))))
-    b.sources.append(Source(channel=channel, interval_ns=_time(b.rng), irqs=irqs))
-    b.add([Instruction("receive", channel, 4), _lasting(b.rng, "compute"), _FOREVER], b.crowd())
-
-
-def _forkers(b: _Builder) -> None:
-    child = len(b.programs)
-    ends = [_lasting(b.rng, "compute"), Instruction("exit")]
-    if b.rng.random() < 0.5:
-        ends.insert(1, _lasting(b.rng, "sleep"))
-    b.add(ends, 1)
-    steps = [_lasting(b.rng, "compute"), Instruction("fork", child, b.rng.randint(1, 12))]
-    steps.append(Instruction("join"))
-    b.add([*steps, _FOREVER], b.rng.randint(1, 3))
-
-
-def _beats(b: _Builder) -> None:
-    steps = [Instruction("period", b.rng.randint(1, 30) * _MS), _lasting(b.rng, "compute")]
-    b.add([*steps, _FOREVER], b.crowd())
-
-
-_KINDS = (_hogs, _sleepers, _yielders, _lockers, _meeters, _pipeline, _servers, _forkers, _beats)
-
-
-def _workload(rng: random.Random, machine: Machine, end_ns: int) -> Workload:
-    builder = _Builder(rng, len(machine.vcpus))
-    for _ in range(rng.choice((0, 0, 3, 6))):
-        parent = rng.randrange(len(builder.groups))
-        builder.groups.append(Group(parent, rng.choice((100, 1, 10_000, rng.randint(1, 10_000)))))
-    for _ in range(rng.choice((1, 1, 2, 3))):
-        rng.choice(_KINDS)(builder)
-    return Workload(
-        name="drawn",
-        programs=tuple(builder.programs),
-        tasks=tuple(builder.tasks),
-        locks=builder.locks,
-        barriers=tuple(builder.barriers),
-        channels=tuple(builder.channels),
-        sources=tuple(builder.sources),
-        groups=tuple(builder.groups),
-        script=_script(rng, machine, len(builder.groups), end_ns),
-        max_tasks=1024,
-    )
-
-
-def _step(rng: random.Random, machine: Machine, groups: int, at_ns: int) -> Step:
-    vcpus = len(machine.vcpus)
-    task = rng.randrange(1000)
-    period = rng.randint(1, 30) * _MS
-    mask = tuple(sorted(rng.sample(range(vcpus), rng.choice((1, vcpus, rng.randint(1, vcpus))))))
-    return rng.choice(
-        (
-            Step(at_ns, "affinity", task, mask=mask),
-            Step(at_ns, "affinity", task, mask=mask),
-            Step(at_ns, "nice", task, rng.randint(100, 139)),
-            Step(at_ns, "class", task, rng.choice((0, 3, 5))),
-            Step(at_ns, "group_move", task, rng.randrange(groups)),
-            Step(at_ns, "group_weight", rng.randrange(groups), rng.randint(1, 10_000)),
-            Step(at_ns, "quota", rng.randrange(vcpus), rng.randint(period // 20, period), period),
-            Step(at_ns, "speed", rng.randrange(len(machine.pcpus)), rng.randint(100, 2048)),
-            Step(at_ns, "pin", rng.randrange(vcpus), rng.randrange(len(machine.pcpus))),
-            Step(at_ns, "kill", task),
-            Step(at_ns, "migration", task, 1),
-            Step(at_ns, "migration", task, 0),
-            Step(at_ns, "offline", rng.randrange(vcpus)),
-            Step(at_ns, "offline", rng.randrange(vcpus)),
-            Step(at_ns, "online", rng.randrange(vcpus)),
-            Step(at_ns, "bypass", 1),
-            Step(at_ns, "bypass", 0),
-        )
-    )
-
-
-def _script(rng: random.Random, machine: Machine, groups: int, end_ns: int) -> tuple[Step, ...]:
-    count = rng.choice((0, 0, 5, 40))
-    times = sorted(rng.randrange(end_ns) for _ in range(count))
-    steps = [_step(rng, machine, groups, at) for at in times]
-    # the kernel does not suspend for long: what is bypassed comes back, and so do vCPUs
-    last = end_ns - 1
-    if any(step.op == "bypass" for step in steps):
-        steps.append(Step(last, "bypass", 0))
-    steps += [
-        Step(last, "online", vcpu)
-        for vcpu in sorted({step.a for step in steps if step.op == "offline"})
-    ]
-    return tuple(steps)
+    if failure.name != "hang":  # each try would take minutes
+        case = minimise(case, fails, seconds=shrink_s)
+    again = still_fails(case, failure.name, sanitize=sanitize)
+    return Finding(verdict.number, case, again or failure)

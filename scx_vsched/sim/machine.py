@@ -197,7 +197,7 @@ def _share(thread: HostThread) -> float:
 
 
 def simple_machine(vcpus: int, *, threads: int = 1, per_llc: int = 0, nodes: int = 1) -> Machine:
-    """`vcpus` dedicated vCPUs, told and real alike: `threads` a core, `per_llc` a cache (0: all)."""
+    """`vcpus` dedicated vCPUs, as told: `threads` a core, `per_llc` a cache (0: all)."""
     per_node = -(-vcpus // nodes)
     per_llc = per_llc or per_node
     places = [(n // threads, n // per_llc, n // per_node) for n in range(vcpus)]

@@ -6,6 +6,7 @@ cache for each sixteen.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from dataclasses import replace
@@ -108,7 +109,7 @@ def _thread(shape: VcpuShape, pcpu: int) -> HostThread:
 def _changes(profile: Profile) -> tuple[Change, ...]:
     changes = []
     stages = profile.stages()
-    for (_, before), (at_s, after) in zip(stages, stages[1:], strict=False):
+    for (_, before), (at_s, after) in itertools.pairwise(stages):
         at_ns = round(at_s * 1e9)
         old, new = _pcpus(before), _pcpus(after)
         for vcpu, shape in enumerate(after):

@@ -134,7 +134,7 @@ class _Library:
 
     def close(self) -> None:
         self._library.sim_end()
-        _ctypes.dlclose(self._library._handle)  # noqa: SLF001
+        _ctypes.dlclose(self._library._handle)
 
     def call(self, function: str, *tables: Any) -> Any:
         return getattr(self._library, function)(*map(ctypes.byref, tables)).contents
@@ -151,10 +151,9 @@ class _Library:
     def poke(self, address: int, raw: bytes) -> None:
         self._library.sim_poke(ctypes.c_void_p(address), raw, c_uint32(len(raw)))
 
-    def set_tunables(self, values: Mapping[int, bytes]) -> None:
+    def set_tunable(self, slot: int, raw: bytes) -> None:
         base = ctypes.addressof(ctypes.c_char.in_dll(self._library, "tunables"))
-        for slot, raw in values.items():
-            self.poke(base + 8 * slot, raw)
+        self.poke(base + 8 * slot, raw)
 
     def map(self, name: str) -> _Table:
         """The array map called `name`; KeyError without one."""
@@ -408,9 +407,7 @@ def _outcome(
             for v in (result.vcpu[i] for i in range(result.vcpus))
         ),
         tasks=tuple(
-            TaskResult(
-                t.pid, t.program, t.run_ns, t.waited_ns, t.wakeups, t.switches, t.migrations
-            )
+            TaskResult(t.pid, t.program, t.run_ns, t.waited_ns, t.wakeups, t.switches, t.migrations)
             for t in (result.task[i] for i in range(result.tasks))
         ),
         trace=_trace(result),
@@ -443,9 +440,8 @@ def simulate(
             topology = machine.topology()
             feed_constants(library, topology)  # type: ignore[arg-type]
             feed_tables(library, topology)  # type: ignore[arg-type]
-            library.set_tunables(
-                {slot: struct.pack("=q" if v < 0 else "=Q", v) for slot, v in (tunables or {}).items()}
-            )
+            for slot, value in (tunables or {}).items():
+                library.set_tunable(slot, struct.pack("=q" if value < 0 else "=Q", value))
         if not result.failed:
             result = library.call("sim_run")
         stats, maps = {}, {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scx_vsched.bpf.loader import check_tunables
@@ -14,15 +16,17 @@ from scx_vsched.sim.run import Outcome, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
+    from scx_vsched.bpf.model import ObjectMeta
     from scx_vsched.sim.machine import Machine
     from scx_vsched.sim.run import Options
     from scx_vsched.sim.workload import Workload
 
-__all__ = ["DEFAULT", "Scheduler", "prepare"]
+__all__ = ["CHAOS", "DEFAULT", "Scheduler", "prepare"]
 
 DEFAULT = "default"
+CHAOS = "chaos"  # decides at random, for the fuzzer
+CHAOS_FILE = Path(__file__).parent / "chaos.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,26 @@ class Scheduler:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    scheduler: Scheduler
+    meta: ObjectMeta
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(source: Path, without: tuple[str, ...], kernel: str, sanitize: bool) -> _Compiled:
+    program = compile_file(source)
+    meta = describe(program, without)
+    return _Compiled(
+        Scheduler(
+            source.stem,
+            build_library(program, without, kernel, sanitize=sanitize),
+            tuple(stat.name for stat in meta.stats),
+        ),
+        meta,
+    )
+
+
 def prepare(
     policy: str,
     *,
@@ -64,18 +88,16 @@ def prepare(
 ) -> Scheduler:
     """Compiles `policy`: a built-in one by name, a file, or `default` for the kernel's own.
 
-    Raises UserError (PolicyError for a mistake in the policy) where that is not possible.
+    A file is compiled once in the life of the process. Raises UserError (PolicyError for a mistake
+    in the policy) where that is not possible.
     """
     if policy == DEFAULT:
         return Scheduler(DEFAULT, build_library(None, kernel=kernel, sanitize=sanitize))
-    source = resolve_policy(policy)
-    program = compile_file(source)
-    meta = describe(program, without)
-    check_tunables(meta, tunables or {})
-    places = {tunable.name: index for index, tunable in enumerate(meta.tunables)}
-    return Scheduler(
-        source.stem,
-        build_library(program, tuple(without), kernel, sanitize=sanitize),
-        tuple(stat.name for stat in meta.stats),
-        {places[name]: value for name, value in (tunables or {}).items()},
+    source = CHAOS_FILE if policy == CHAOS else resolve_policy(policy)
+    found = _compiled(source, tuple(without), kernel, sanitize)
+    check_tunables(found.meta, tunables or {})
+    places = {tunable.name: index for index, tunable in enumerate(found.meta.tunables)}
+    return replace(
+        found.scheduler,
+        tunables={places[name]: value for name, value in (tunables or {}).items()},
     )

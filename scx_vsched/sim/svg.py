@@ -6,7 +6,11 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scx_vsched.sim.timeline import Timeline
+
+    type _Scale = Callable[[int], float]
 
 __all__ = ["timeline_svg"]
 
@@ -61,8 +65,7 @@ def timeline_svg(spans: Timeline, title: str) -> str:
     return "\n".join(out)
 
 
-def _axis(spans: Timeline, rows: int, x: object) -> list[str]:
-    assert callable(x)
+def _axis(spans: Timeline, rows: int, x: _Scale) -> list[str]:
     length_ms = (spans.end_ns - spans.start_ns) / 1e6
     step = next((s for s in _STEPS if length_ms / s <= 14), _STEPS[-1])
     bottom = _TOP + rows * _ROW
@@ -77,9 +80,8 @@ def _axis(spans: Timeline, rows: int, x: object) -> list[str]:
     return lines
 
 
-def _away(spans: Timeline, vcpu: int, top: float, x: object) -> list[str]:
+def _away(spans: Timeline, vcpu: int, top: float, x: _Scale) -> list[str]:
     """Dark over a task that is on its vCPU while the host keeps that away."""
-    assert callable(x)
     lines = []
     hosted = spans.hosted[vcpu]
     for task in spans.running[vcpu]:
@@ -99,9 +101,7 @@ def _away(spans: Timeline, vcpu: int, top: float, x: object) -> list[str]:
     return lines
 
 
-def _moves(spans: Timeline, x: object, y: object) -> list[str]:
-    assert callable(x)
-    assert callable(y)
+def _moves(spans: Timeline, x: _Scale, y: _Scale) -> list[str]:
     if len(spans.moves) > _MAX_MOVES:
         return []
     return [

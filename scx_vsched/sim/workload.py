@@ -210,7 +210,7 @@ class Workload:
         before = 0
         for step in self.script:
             if step.op not in SCRIPT_OPS:
-                raise UserError(f"no such change: {step.op!r}", f"there are {', '.join(SCRIPT_OPS)}")
+                raise UserError(f"no change {step.op!r}", f"there are {', '.join(SCRIPT_OPS)}")
             if step.at_ns < before:
                 raise UserError("changes are not in the order of their times")
             before = step.at_ns

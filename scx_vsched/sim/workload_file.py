@@ -201,7 +201,8 @@ class _Reader:
     def only(row: dict[str, Any], known: set[str], where: str) -> None:
         for key in row:
             if key not in known:
-                raise UserError(f"{where}: unknown key {key!r}", f"known: {', '.join(sorted(known))}")
+                names = ", ".join(sorted(known))
+                raise UserError(f"{where}: unknown key {key!r}", f"known: {names}")
 
 
 def parse_workload(text: str, name: str, machine: Machine) -> Workload:

@@ -12,6 +12,10 @@ void random_seed(u64 state[2], u64 stream);
 u64 random_below(u64 state[2], u64 bound);
 u64 draw(u64 state[2], u64 distribution, u64 a, u64 b);
 
+/* guard.c */
+void guard_start(void);
+void guard_stop(void);
+
 /* events.c */
 void event_at(struct event *event, u64 at);
 void event_cancel(struct event *event);
@@ -105,8 +109,9 @@ extern struct sched_ext_ops vsched_ops __attribute__((weak));
 extern const struct class ext_class;
 enum context { CTX_NONE = 0, CTX_SELECT = 1, CTX_ENQUEUE = 2, CTX_DISPATCH = 4, CTX_REST = 8,
 	       CTX_UNLOCKED = 16, CTX_SLEEPABLE = 32 };
+const char *ext_op_name(const void *op);
 s32 call_op(void *op, u32 context, u64 a, u64 b, u64 c);
-void call_void_op(void *op, u32 context, u64 a, u64 b);
+void call_void_op(void *op, u32 context, u64 a, u64 b, u64 c);
 void ext_start(void);
 void ext_set_bypass(bool on);
 bool ext_consume(struct vcpu *v, struct dsq *dsq);
@@ -166,6 +171,7 @@ void program_setup(void);
 enum step program_step(struct vcpu *v, struct task *t);
 void program_source(struct channel *channel);
 void program_leave(struct task *t);
+void program_dead(const struct task *t);
 void program_spin(struct task *t);
 
 /* cgroup.c */

@@ -22,7 +22,6 @@ void cgroup_move(struct task *t, u32 to)
 {
 	struct vcpu *v = t->vcpu;
 	bool queued = t->on_rq, running = v->curr == t;
-	u64 args[3] = {(u64)t, (u64)&sim.cgroups[t->group].cgroup, (u64)&sim.cgroups[to].cgroup};
 
 	record(REC_CGROUP, v, t, to);
 	if (t->group == to)
@@ -32,13 +31,9 @@ void cgroup_move(struct task *t, u32 to)
 		sim.class->dequeue(v, t, 2);
 	if (running)
 		sim.class->put(v, t);
-	if (sim.ext && vsched_ops.cgroup_move) {
-		u32 before = sim.context;
-
-		sim.context = CTX_REST;
-		((void (*)(u64 *))vsched_ops.cgroup_move)(args);
-		sim.context = before;
-	}
+	if (sim.ext && vsched_ops.cgroup_move)
+		call_void_op(vsched_ops.cgroup_move, CTX_REST, (u64)t,
+			     (u64)&sim.cgroups[t->group].cgroup, (u64)&sim.cgroups[to].cgroup);
 	t->group = to;
 	if (queued)
 		sim.class->enqueue(v, t, 2);
@@ -56,5 +51,5 @@ void cgroup_set_weight(u32 group, u32 weight)
 		return;
 	node->weight = weight;
 	if (sim.ext && vsched_ops.cgroup_set_weight)
-		call_void_op(vsched_ops.cgroup_set_weight, CTX_REST, (u64)&node->cgroup, weight);
+		call_void_op(vsched_ops.cgroup_set_weight, CTX_REST, (u64)&node->cgroup, weight, 0);
 }

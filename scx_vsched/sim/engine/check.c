@@ -94,15 +94,19 @@ void check_everything(void)
 		check_queue(entry_of(node, struct dsq, user));
 }
 
-/* An idle vCPU that nothing is on its way to and that may run @t. */
+/*
+ * An idle vCPU of @t's node that nothing is on its way to and that may run @t. Whether a single
+ * task is worth taking to another node is the policy's choice.
+ */
 static u32 idle_for(const struct task *t)
 {
+	const u64 *node = sim.machine->vcpu_node;
 	u32 vcpu = NONE;
 
 	while ((vcpu = mask_next_and(&sim.idle, t->p.cpus_ptr, vcpu + 1)) != NONE) {
 		const struct vcpu *v = &sim.vcpus[vcpu];
 
-		if (v->halted && !v->need_resched && v->online)
+		if (v->halted && !v->need_resched && v->online && node[vcpu] == node[t->vcpu->id])
 			return vcpu;
 	}
 	return NONE;
@@ -146,12 +150,16 @@ static void check_deadlock(void)
 		if (!list_empty(&sim.vcpus[i].irqs))
 			return;
 	}
-	if (!stuck) {
+	if ((sim.to_start && !sim.draining) || event_due(&sim.script))
+		return;
+	if (sim.draining) {
 		sim.ended = !sim.live_tasks;
 		return;
 	}
-	if (sim.options->drain && sim.now > sim.options->end_ns)
+	if (!stuck || sim.killed) {
+		sim.ended = true;
 		return;
+	}
 	fail("deadlock", "the workload stands still: %u tasks wait for each other, pid %d at its "
 	     "instruction %u", sim.live_tasks, stuck->p.pid, stuck->pc);
 }

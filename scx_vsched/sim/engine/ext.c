@@ -20,34 +20,71 @@ u32 ext_dispatched; /* dspc->nr_tasks */
 
 /* ---- Calling operations ---- */
 
+const char *ext_op_name(const void *op)
+{
+	static const char *const names[] = {
+		"select_cpu", "enqueue", "dequeue", "dispatch", "tick", "runnable", "running",
+		"stopping", "quiescent", "yield", "set_weight", "set_cpumask", "update_idle",
+		"cpu_acquire", "cpu_release", "init_task", "exit_task", "enable", "disable", "dump",
+		"dump_cpu", "dump_task", "cgroup_init", "cgroup_exit", "cgroup_prep_move",
+		"cgroup_move", "cgroup_cancel_move", "cgroup_set_weight", "cpu_online",
+		"cpu_offline", "init", "exit",
+	};
+	void *const *ops = (void *const *)&vsched_ops;
+
+	for (u32 i = 0; i < ARRAY_SIZE(names); i++) {
+		if (ops[i] == op)
+			return names[i];
+	}
+	return "an operation";
+}
+
+/*
+ * A BPF program runs with migration disabled, which counts for the current task
+ * (__bpf_prog_enter_recur() in kernel/bpf/trampoline.c).
+ */
+static u32 enter(const void *op, u32 context)
+{
+	u32 before = sim.context;
+
+	sim.context = context;
+	sim.op = op;
+	sim_this_vcpu = sim.this ? sim.this->id : 0;
+	if (sim.this && sim.this->curr)
+		sim.this->curr->p.migration_disabled++;
+	return before;
+}
+
+static void leave(u32 before)
+{
+	sim.context = before;
+	if (sim.this && sim.this->curr)
+		sim.this->curr->p.migration_disabled--;
+}
+
 s32 call_op(void *op, u32 context, u64 a, u64 b, u64 c)
 {
 	u64 args[3] = {a, b, c};
-	u32 before = sim.context;
-	s32 result;
+	u32 before = enter(op, context);
+	s32 result = ((s32 (*)(u64 *))op)(args);
 
-	sim.context = context;
-	sim_this_vcpu = sim.this ? sim.this->id : 0;
-	result = ((s32 (*)(u64 *))op)(args);
-	sim.context = before;
+	leave(before);
 	return result;
 }
 
-void call_void_op(void *op, u32 context, u64 a, u64 b)
+void call_void_op(void *op, u32 context, u64 a, u64 b, u64 c)
 {
-	u64 args[3] = {a, b, 0};
-	u32 before = sim.context;
+	u64 args[3] = {a, b, c};
+	u32 before = enter(op, context);
 
-	sim.context = context;
-	sim_this_vcpu = sim.this ? sim.this->id : 0;
 	((void (*)(u64 *))op)(args);
-	sim.context = before;
+	leave(before);
 }
 
 static inline void call_task_op(void *op, struct task *t, u64 b)
 {
 	if (op)
-		call_void_op(op, CTX_REST, (u64)t, b);
+		call_void_op(op, CTX_REST, (u64)t, b, 0);
 }
 
 /* ---- Queues ---- */
@@ -234,7 +271,7 @@ static void do_enqueue(struct vcpu *v, struct task *t, u64 flags, s32 sticky)
 		t->opss = OPSS_QUEUEING;
 		sim.ddsp_task = t;
 		sim.ddsp_done = false;
-		call_void_op(vsched_ops.enqueue, CTX_ENQUEUE, (u64)t, flags);
+		call_void_op(vsched_ops.enqueue, CTX_ENQUEUE, (u64)t, flags, 0);
 		sim.ddsp_task = NULL;
 	}
 	if (t->ddsp_dsq_id != SIM_SCX_DSQ_INVALID) {
@@ -401,7 +438,7 @@ static void balance(struct vcpu *v, struct task *prev)
 	if (vsched_ops.dispatch && !v->bypassing && v->rq_online && v->active) {
 		do {
 			ext_dispatched = 0;
-			call_void_op(vsched_ops.dispatch, CTX_DISPATCH, v->id, (u64)prev);
+			call_void_op(vsched_ops.dispatch, CTX_DISPATCH, v->id, (u64)prev, 0);
 			ext_flush_buffer(v);
 			if (prev_queued && prev->p.scx.slice) {
 				v->keep = true;
@@ -567,7 +604,7 @@ static void dead(struct task *t)
 	call_task_op(vsched_ops.disable, t, 0);
 	t->enabled = false;
 	if (vsched_ops.exit_task)
-		call_void_op(vsched_ops.exit_task, CTX_REST, (u64)t, (u64)&args);
+		call_void_op(vsched_ops.exit_task, CTX_REST, (u64)t, (u64)&args, 0);
 	maps_forget_task(t);
 }
 

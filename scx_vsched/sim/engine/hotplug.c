@@ -34,13 +34,13 @@ static void evict(struct vcpu *v)
 	}
 	for (u32 i = 0; i < sim.nr_tasks; i++) {
 		t = &sim.tasks[i];
-		if (t->vcpu == v && t->on_rq && t->state == TASK_RUNNABLE) {
-			u32 to;
-
-			t->p.migration_disabled = 0;
-			to = task_fallback_vcpu(t);
-			task_move_queued(t, &sim.vcpus[to]);
-		}
+		if (t->vcpu != v || t->state == TASK_FREE)
+			continue;
+		/* the kernel waits until none is disabled: balance_hotplug_wait(), rq_has_pinned_tasks() */
+		t->p.migration_disabled = 0;
+		t->p.cpus_ptr = &t->allowed;
+		if (t->on_rq && t->state == TASK_RUNNABLE)
+			task_move_queued(t, &sim.vcpus[task_fallback_vcpu(t)]);
 	}
 }
 
@@ -59,7 +59,7 @@ void hotplug_offline(struct vcpu *v)
 		/* set_rq_offline() comes first, then scx_rq_deactivate() tells the scheduler */
 		v->rq_online = false;
 		if (vsched_ops.cpu_offline)
-			call_void_op(vsched_ops.cpu_offline, CTX_UNLOCKED, v->id, 0);
+			call_void_op(vsched_ops.cpu_offline, CTX_UNLOCKED, v->id, 0, 0);
 		else
 			fail("hotplug", "cpu %u going offline, exiting scheduler", v->id);
 	}
@@ -97,7 +97,7 @@ void hotplug_online(struct vcpu *v)
 	rebuild_cores();
 	if (sim.ext) {
 		if (vsched_ops.cpu_online)
-			call_void_op(vsched_ops.cpu_online, CTX_UNLOCKED, v->id, 0);
+			call_void_op(vsched_ops.cpu_online, CTX_UNLOCKED, v->id, 0, 0);
 		else
 			fail("hotplug", "cpu %u going online, exiting scheduler", v->id);
 	}

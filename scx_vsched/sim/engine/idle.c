@@ -29,7 +29,7 @@ static void update_masks(u32 vcpu, bool idle)
 void idle_update(struct vcpu *v, bool idle, bool notify)
 {
 	if (sim.ext && vsched_ops.update_idle && notify && !v->bypassing)
-		call_void_op(vsched_ops.update_idle, CTX_REST, v->id, idle);
+		call_void_op(vsched_ops.update_idle, CTX_REST, v->id, idle, 0);
 	update_masks(v->id, idle);
 }
 

@@ -91,10 +91,11 @@ struct starter {
 
 static void start_some(struct starter *starter)
 {
-	while (starter->left) {
+	while (starter->left && !sim.draining) {
 		struct vcpu *from = &sim.vcpus[mask_first_and(&sim.active, &sim.active)];
 
 		starter->left--;
+		sim.to_start--;
 		sim.this = from;
 		task_start(task_new(starter->like->program, starter->like, NULL), from);
 		sim.this = NULL;
@@ -112,6 +113,7 @@ static void setup_tasks(void)
 	for (u32 i = 0; i < sim.load->tasks; i++) {
 		starters[i].like = &sim.load->task[i];
 		starters[i].left = starters[i].like->count;
+		sim.to_start += starters[i].left;
 		starters[i].event = (struct event){.kind = EV_START, .owner = &starters[i]};
 		event_at(&starters[i].event, starters[i].like->start_ns);
 	}
@@ -196,6 +198,7 @@ static void drain(u64 started_ms)
 		sim.this = NULL;
 	}
 	sim.ended = false;
+	sim.draining = true;
 	run_until(sim.now + DRAIN_NS, started_ms);
 	check(!sim.live_tasks, "never_ended", "%u tasks still live %llu s after they were told to end",
 	      sim.live_tasks, DRAIN_NS / 1000000000);
@@ -260,6 +263,7 @@ const struct sim_result *sim_run(void)
 {
 	u64 started_ms = wall_ms();
 
+	guard_start();
 	if (!setjmp(sim.failure)) {
 		if (sim.ext)
 			ext_start();
@@ -271,6 +275,7 @@ const struct sim_result *sim_run(void)
 		if (sim.options->drain)
 			drain(started_ms);
 	}
+	guard_stop();
 	sim.result.now = sim.now;
 	sim.result.events = sim.events;
 	sim.result.records = sim.records;

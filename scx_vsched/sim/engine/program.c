@@ -77,6 +77,15 @@ void program_leave(struct task *t)
 	}
 }
 
+/* Locks of the dead stay taken, and by nobody who may come after it. */
+void program_dead(const struct task *t)
+{
+	for (u32 i = 0; i < sim.load->locks; i++) {
+		if (sim.locks[i].owner == t)
+			sim.locks[i].owner = sim.no_task;
+	}
+}
+
 /* What cache lines cost that were last written on the vCPU @from. */
 static void transfer(struct vcpu *v, struct task *t, u64 from, u64 lines)
 {

@@ -59,6 +59,7 @@ static void task_op(const struct sim_script *step, struct task *t)
 		cgroup_move(t, step->b);
 		break;
 	case SCRIPT_KILL:
+		sim.killed = true;
 		task_kill(t);
 		break;
 	case SCRIPT_MIGRATION:

@@ -299,6 +299,8 @@ struct sim {
 	u64 events, records;
 	u64 digest;
 	bool ended;
+	bool killed; /* the script ended a task, for which others may wait for ever */
+	bool draining; /* all tasks were told to end, and none begins */
 	bool ext; /* the scheduler under test is at work, rather than the default one */
 	const struct class *class;
 	const struct sim_machine *machine;
@@ -313,6 +315,7 @@ struct sim {
 	struct task *tasks, *free_tasks;
 	u32 nr_tasks; /* slots ever used */
 	u32 live_tasks;
+	u64 to_start; /* tasks of the workload that have not begun yet */
 	u32 next_pid;
 	struct lock *locks;
 	struct barrier *barriers;
@@ -327,6 +330,7 @@ struct sim {
 	struct task *no_task;
 	/* what the kfuncs may be asked for just now */
 	u32 context;
+	const void *op; /* the operation that runs, where the context is not 0 */
 	struct task *ddsp_task;
 	bool ddsp_done;
 	bool bypassing;

@@ -184,6 +184,7 @@ void task_free(struct task *t)
 
 	record(REC_EXIT, t->vcpu, t, 0);
 	sim.class->dead(t);
+	program_dead(t);
 	for (u32 i = 0; i < sim.nr_tasks; i++) {
 		if (!t->children)
 			break;
@@ -209,8 +210,13 @@ void task_free(struct task *t)
 void task_kill(struct task *t)
 {
 	t->p.flags |= PF_EXITING;
-	if (t->state != TASK_BLOCKED)
+	t->left = 0;
+	if (t->state != TASK_BLOCKED) {
+		/* signal_wake_up(): kick_process() interrupts what it computes */
+		if (t->vcpu->curr == t && !event_due(&t->vcpu->ipi))
+			event_at(&t->vcpu->ipi, sim.now + sim.machine->ipi_ns);
 		return;
+	}
 	program_leave(t);
 	event_cancel(&t->timer);
 	task_wake(t, 0);

@@ -261,13 +261,13 @@ void vcpu_speed(struct vcpu *v, u32 speed)
 /* Wakes @t by an interrupt that the vCPU takes. */
 void vcpu_irq(struct vcpu *v, struct task *t)
 {
+	if (!v->online) /* interrupts of an offline vCPU go elsewhere */
+		v = &sim.vcpus[mask_first_and(&sim.online, &sim.online)];
 	list_add(&t->wait, v->irqs.prev);
 	if (v->hosted)
 		vcpu_run(v);
-	else if (v->halted && v->online && !event_due(&v->ipi))
+	else if (v->halted && !event_due(&v->ipi))
 		event_at(&v->ipi, sim.now + sim.machine->halt_wake_ns);
-	else if (!v->online) /* interrupts of an offline vCPU go elsewhere */
-		vcpu_irq(&sim.vcpus[mask_first_and(&sim.online, &sim.online)], t);
 }
 
 void vcpu_event(struct vcpu *v, u32 kind)
