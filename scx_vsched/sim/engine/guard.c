@@ -11,7 +11,7 @@
 
 #include "api.h"
 
-#define PATIENCE 4 /* seconds of processor time for one event */
+#define PATIENCE 2 /* seconds of processor time for one event */
 
 static timer_t timer;
 static struct sigaction before;

@@ -58,12 +58,14 @@ void scx_bpf_kick_cpu(s32 cpu, u64 flags)
 		return;
 	if (flags & SIM_SCX_KICK_IDLE && v->curr && !v->in_balance)
 		return;
+	if (v == sim.this && v->in_schedule) {
+		v->kick_self = true;
+		v->preempt_self |= flags & SIM_SCX_KICK_PREEMPT;
+		return;
+	}
 	if (flags & SIM_SCX_KICK_PREEMPT && v->curr)
 		v->curr->p.scx.slice = 0;
-	if (v == sim.this && v->in_balance)
-		v->kick_self = true;
-	else
-		resched(v);
+	resched(v);
 }
 #endif
 

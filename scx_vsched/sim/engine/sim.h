@@ -176,7 +176,8 @@ struct vcpu {
 	bool hosted; /* its host thread runs */
 	bool halted; /* it has nothing to do and asks the host for nothing */
 	bool in_run; /* vcpu_run() is at work on it */
-	bool kick_self; /* resched after balance: scx_bpf_kick_cpu() on itself */
+	bool in_schedule;
+	bool kick_self, preempt_self; /* kicks of itself that wait until it has switched */
 	u32 nr_running;
 	struct dsq local;
 	struct list runnable; /* tasks in the order in which they began to wait */

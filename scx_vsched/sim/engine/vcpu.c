@@ -94,12 +94,22 @@ static void switch_out(struct vcpu *v, struct task *t)
 	record(t->on_rq ? REC_PREEMPTED : REC_SLEPT, v, t, 0);
 }
 
+/* kick_cpus_irq_workfn() on the vCPU itself: once interrupts are enabled again */
+static void take_kick(struct vcpu *v)
+{
+	if (v->preempt_self && v->curr)
+		v->curr->p.scx.slice = 0;
+	v->kick_self = v->preempt_self = false;
+	v->need_resched = true;
+}
+
 /* __schedule() */
 static void schedule(struct vcpu *v)
 {
 	struct task *prev = v->curr, *next;
 
 	v->need_resched = false;
+	v->in_schedule = true;
 	if (prev && prev->state != TASK_RUNNABLE && prev->on_rq) {
 		task_deactivate_from(v, prev, SIM_SCX_DEQ_SLEEP);
 		/* the rest of a spell on the vCPU that went on after the last step */
@@ -121,10 +131,9 @@ static void schedule(struct vcpu *v)
 	}
 	if (sim.ext)
 		ext_process_deferred(v);
-	if (v->kick_self) {
-		v->kick_self = false;
-		v->need_resched = true;
-	}
+	v->in_schedule = false;
+	if (v->kick_self)
+		take_kick(v);
 }
 
 /* migration_cpu_stop(): the vCPU's stopper takes away a task that may run here no more */
