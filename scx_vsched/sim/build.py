@@ -30,9 +30,9 @@ KERNELS = {"6.12": 612, "7.1.13": 710, "7.x": 700}
 DEFAULT_KERNEL = "7.x"
 
 _ENGINE = Path(__file__).parent / "engine"
+OPTIMISE = "-O2"
 _FLAGS = (
     "-std=gnu11",
-    "-O2",
     "-g1",
     "-fPIC",
     "-fwrapv",  # as in BPF: the policy language wraps
@@ -47,7 +47,8 @@ _FLAGS = (
 _SANITIZE = (
     "-fsanitize=undefined",
     "-fsanitize-trap=undefined",
-    "-fno-sanitize=alignment",
+    # BPF maps are as aligned as BPF has them, and bpf_loop() takes callbacks of any context
+    "-fno-sanitize=alignment,function",
 )
 # Counters of the mechanism that must be 0 once no task is left.
 _COUNTERS = (("vcpus", "queued"), ("llc_states", "queued"), ("groups", "active"))
@@ -145,6 +146,7 @@ def build_library(
     clang = find_clang()
     include = include_dir()
     flags = [
+        OPTIMISE,
         *_FLAGS,
         *(_SANITIZE if sanitize else ()),
         f"-DSIM_KERNEL={KERNELS[kernel]}",

@@ -52,6 +52,8 @@ def draw_case(seed: int) -> Case:
             max_wall_s=60.0,
             check_every=1 if len(machine.vcpus) < 20 else 50,
             drain=True,
+            # it may well leave a vCPU idle beside a waiting task
+            stranded_ms=0 if policy == CHAOS else 500,
         ),
         policy=policy,
         # without the iterator over queues nobody is rescued from random keys

@@ -59,16 +59,19 @@ class Scheduler:
 
 
 @dataclass(frozen=True, slots=True)
-class _Compiled:
+class Compiled:
+    """A scheduler and the description of its object."""
+
     scheduler: Scheduler
     meta: ObjectMeta
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(source: Path, without: tuple[str, ...], kernel: str, sanitize: bool) -> _Compiled:
+def compiled(source: Path, without: tuple[str, ...], kernel: str, sanitize: bool) -> Compiled:
+    """The scheduler of the policy in `source`, compiled once in the life of the process."""
     program = compile_file(source)
     meta = describe(program, without)
-    return _Compiled(
+    return Compiled(
         Scheduler(
             source.stem,
             build_library(program, without, kernel, sanitize=sanitize),
@@ -88,13 +91,12 @@ def prepare(
 ) -> Scheduler:
     """Compiles `policy`: a built-in one by name, a file, or `default` for the kernel's own.
 
-    A file is compiled once in the life of the process. Raises UserError (PolicyError for a mistake
-    in the policy) where that is not possible.
+    Raises UserError (PolicyError for a mistake in the policy) where that is not possible.
     """
     if policy == DEFAULT:
         return Scheduler(DEFAULT, build_library(None, kernel=kernel, sanitize=sanitize))
     source = CHAOS_FILE if policy == CHAOS else resolve_policy(policy)
-    found = _compiled(source, tuple(without), kernel, sanitize)
+    found = compiled(source, tuple(without), kernel, sanitize)
     check_tunables(found.meta, tunables or {})
     places = {tunable.name: index for index, tunable in enumerate(found.meta.tunables)}
     return replace(

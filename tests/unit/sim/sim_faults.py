@@ -28,6 +28,7 @@ _FAULTS = {
         "	return;\n",
     ),
     "spins": (_DISPATCH, f"	for (volatile u64 i = 0;; i++)\n		;\n{_DISPATCH}"),
+    "crashes": (_DISPATCH, f"	*(volatile int *)(u64)place.id = 0;\n{_DISPATCH}"),
     "goes in circles": (
         _DISPATCH,
         f"	scx_bpf_kick_cpu(place.id, CORE_ENUM(scx_kick_flags, SCX_KICK_PREEMPT));\n{_DISPATCH}",

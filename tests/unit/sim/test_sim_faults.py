@@ -37,7 +37,8 @@ def pinned(vcpu: int) -> Workload:
         ("loses a task", "watchdog", "pid 3 has waited for .* keeps it to itself"),
         ("inserts twice", "scx_error", "pid 3 already direct-dispatched"),
         ("moves in enqueue", "kfunc_not_allowed", "scx_bpf_dsq_move_to_local"),
-        ("spins", "spins", r"dispatch\(\) has not returned on vCPU \d after 2 s"),
+        ("spins", "spins", r"dispatch\(\) has not returned on vCPU \d for a second"),
+        ("crashes", "crash", r"Segmentation fault in dispatch on vCPU \d"),
         ("goes in circles", "goes_in_circles", "vCPU . does no work"),
     ],
 )
