@@ -29,6 +29,10 @@ _JITTER = 0.15
 # cycle of a quota. For short cycles that place matters, so a look is cut in several watches.
 _SHORT_CYCLE_NS = 16 * _MS
 _PIECES = 5
+# Waking up may be dear (in an emulated guest it is, tenfold), and its cost unclear where CPU time
+# includes absences. A sleeper looks for at least so long, and for longer at a vCPU that is taken
+# away: pieces of a few milliseconds hold no whole cycles, and what they show is chance.
+_LEAST_SLEEP_NS, _LEAST_SLEEP_AWAY_NS = 60 * _MS, 160 * _MS
 # Who is due within this part of the period is looked at with those who are due now.
 _JOINS = 0.15
 # In a window of so many cycles there is at least one whole one. A sleeper can afford more.
@@ -87,7 +91,8 @@ class Looks:
         if self.demand is Demand.SLEEP:
             wanted = round(_SLEEPER_CYCLES * cycle)
             affordable = settings.busy_cpu * settings.fast_period_ns / self._wake_cost
-            window = min(max(wanted, settings.sleep_window_ns), max(affordable, 60 * _MS))
+            least = _LEAST_SLEEP_AWAY_NS if self.away else _LEAST_SLEEP_NS
+            window = min(max(wanted, settings.sleep_window_ns), max(affordable, least))
             return min(round(window), settings.longest_window_ns)
         if not wanted and now_ns >= self._long_look_ns:
             self._long_look_ns = now_ns + settings.long_look_every_ns

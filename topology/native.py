@@ -206,11 +206,17 @@ class NativeMachine:
         return {vcpu: columns[7] * tick_ns for vcpu, columns in ticks.items()}
 
     def busy_ns(self) -> dict[int, int]:
-        """Time that each online vCPU has not been idle since boot, without steal, by /proc/stat."""
+        """Time that each online vCPU has not been idle, without steal; only differences count.
+
+        What /proc/stat does not count as idle or stolen. The kernel takes idle time by the clock,
+        but busy time in ticks, and where it is told of no steal the ticks that fall into an absence
+        are lost (kernel/sched/cputime.c, account_process_tick()): a busy vCPU would look idle.
+        """
         tick_ns = _SECOND_NS // os.sysconf("SC_CLK_TCK")
-        # user (which includes guests), nice, system; irq, softirq; not idle, iowait
+        now_ns = self.now_ns()
+        # idle, iowait; steal
         return {
-            vcpu: (sum(columns[:3]) + sum(columns[5:7])) * tick_ns
+            vcpu: now_ns - (sum(columns[3:5]) + sum(columns[7:8])) * tick_ns
             for vcpu, columns in self._ticks().items()
         }
 

@@ -12,11 +12,21 @@ if TYPE_CHECKING:
 
     from scx_vsched.topology.placement import Ledger, Pair, Placement
 
-__all__ = ["Guesses", "Meetings", "held_apart_by_few", "next_questions", "sampling_rounds"]
+__all__ = [
+    "Guesses",
+    "Meetings",
+    "every_pair",
+    "held_apart_by_few",
+    "next_questions",
+    "sampling_rounds",
+    "strangers",
+]
 
 # A pair without a usable latency is asked so often, and two domains are compared by so many pairs.
 _MOST_TRIES = 4
 _MOST_ASKED = 6
+# Rounds of pairs at random at most: of small machines these are about all pairs.
+_MIXED = 6
 # Domains of so many units are compared once more: a part of one may have grown apart from the rest.
 _LARGE = 4
 # A guess counts when it was right for so many of the pairs that it was tried on.
@@ -27,19 +37,19 @@ def sampling_rounds(units: Sequence[int], affordable: int) -> Iterator[list[Pair
     """Rounds of disjoint pairs of all kinds; all pairs there are when `affordable` allows it."""
     size = len(units)
     if size * (size - 1) // 2 <= affordable:
-        yield from _everyone(units)
+        yield from every_pair(units)
         return
     half = size // 2
     yield [ordered(units[at], units[at + 1]) for at in range(0, size - 1, 2)]
     yield [ordered(units[at], units[at + half]) for at in range(half)]
     rng = random.Random(size)  # noqa: S311 - which pairs are compared is no secret
-    for _ in range(2):
+    for _ in range(_MIXED):
         mixed = rng.sample(list(units), size)
         yield [ordered(mixed[at], mixed[at + 1]) for at in range(0, size - 1, 2)]
 
 
-def _everyone(units: Sequence[int]) -> Iterator[list[Pair]]:
-    """Every pair once: one stays, the others move on by one place each round."""
+def every_pair(units: Sequence[int]) -> Iterator[list[Pair]]:
+    """Rounds of disjoint pairs, every pair once: one stays, the others move on by one place."""
     circle: list[int | None] = [*units, None] if len(units) % 2 else [*units]
     for _ in range(len(circle) - 1):
         folded = zip(circle, reversed(circle), strict=True)
@@ -191,6 +201,17 @@ def _ask(
             if pair := chosen(unit, homes[home]):
                 return pair
     return None
+
+
+def strangers(placement: Placement, ledger: Ledger) -> list[Pair]:
+    """Pairs of vCPUs to try again that nothing joins, not even others: no probe saw anything."""
+    first, *others = placement.met()
+    found = []
+    for other in others:
+        between = [ordered(a, b) for a in first for b in other]
+        if sum(map(ledger.tries, between)) < _MOST_ASKED:
+            found.append(min(between, key=ledger.tries))
+    return found
 
 
 def _given_up(placement: Placement, ledger: Ledger) -> list[Pair]:

@@ -54,11 +54,11 @@ class Rounds:
         """How many probes of the vCPU in a row had no result."""
         return self._misses.get(vcpu, 0)
 
-    def run(self, wanted: Iterable[Pair]) -> dict[Pair, float | None]:
+    def run(self, wanted: Iterable[Pair], budget_ns: int | None = None) -> dict[Pair, float | None]:
         """Probes those of `wanted` that fit into one round: their latencies in ns, None without.
 
         The first come first where two share a vCPU; pairs that need far more time than the others
-        are left for a round of their own.
+        are left for a round of their own, unless all get the same `budget_ns`.
         """
         disjoint = []
         taken: set[int] = set(self.gone)
@@ -68,7 +68,7 @@ class Rounds:
                 disjoint.append(pair)
         if not disjoint:
             return {}
-        budgets = {pair: self._budget_ns(pair) for pair in disjoint}
+        budgets = {pair: budget_ns or self._budget_ns(pair) for pair in disjoint}
         most = _PATIENCE * min(budgets.values())
         pairs = [pair for pair in disjoint if budgets[pair] <= most]
         found = self._machine.pair_probes(pairs, max(budgets[pair] for pair in pairs), SAMPLES)

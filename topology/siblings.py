@@ -52,6 +52,8 @@ def find_siblings(spinner: Spinner, units: Sequence[int]) -> Siblings:
 
     Siblings on cores of more than two threads are found only in part.
     """
+    if len(units) < 2:
+        return Siblings({}, frozenset())
     runs = _Runs(units)
     splits = _splits(len(units))
     for _ in range(-(-_FEWEST_SPEEDS // max(1, len(splits)))):

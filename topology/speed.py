@@ -19,6 +19,8 @@ __all__ = ["SpeedTracker"]
 _KEEP = 5
 # A spinner that ran for less says nothing.
 _LEAST_ACTIVE_NS = 500_000
+# The first rounds after a start are slow: cold caches, code that an emulator has yet to translate.
+_ENOUGH = 3
 # Cores this near to the fastest count as equal, and what is published moves by no less.
 _EQUAL = 0.93
 _STEP = 0.06
@@ -33,15 +35,14 @@ class SpeedTracker:
 
     def add(self, seen: Availability, observed: Observation) -> None:
         """Take in one spinner; one that hardly ran is left out."""
-        # The guest may have run others (the clock went on, CPU time did not), and CPU time may
-        # include time that the host took: the shorter one is nearer to the truth.
-        active = min(seen.cpu_ns, observed.elapsed_ns - observed.away_ns)
+        # not by CPU time, which without steal includes what the host took
+        active = observed.elapsed_ns - observed.away_ns - seen.lost_ns
         if seen.loops and active >= _LEAST_ACTIVE_NS:
             self._rates.setdefault(seen.vcpu, deque(maxlen=_KEEP)).append(seen.loops / active)
 
     def known(self, vcpu: int) -> bool:
-        """Whether the vCPU was ever seen running."""
-        return vcpu in self._rates
+        """Whether the vCPU was seen running often enough."""
+        return len(self._rates.get(vcpu, ())) >= _ENOUGH
 
     def settle(self) -> None:
         """Publish anew, after all spinners of one moment were taken in."""

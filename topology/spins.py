@@ -40,9 +40,9 @@ class Spins:
         """In how many cells both ran."""
         return (self.active[a] & self.active[b]).bit_count()
 
-    def chance(self, a: int, b: int) -> float:
-        """For how long (ns) both would have run together, were it left to chance."""
-        return self.share(a) * self.share(b) * self.cells * CELL_NS
+    def meetings(self, a: int, b: int) -> float:
+        """How often one would have begun to run while the other ran, were it left to chance."""
+        return len(self.seen[a].gaps) * self.share(b) + len(self.seen[b].gaps) * self.share(a)
 
     def speed(self, vcpu: int) -> float | None:
         """Loops in a nanosecond of running, None when it ran too little."""

@@ -1,22 +1,29 @@
 """Stacked vCPUs: those that share one hardware thread, found without N² probes.
 
-The vCPUs of a stack never run at the same time. Others may never either, such as two with quotas in
-opposite phase, so that alone is no proof. The proof is that each gets more time when those with
-which it never runs are silent: what a stack has is shared out, a quota is not.
+The vCPUs of a stack never run at the same time. More is asked of two that seem not to:
+
+1. By chance they should have met often: on a crowded host two that are rarely there may miss each
+   other for a while.
+2. Each gets more time when those that it never meets are silent (`gains`): what a stack has is
+   shared out, but not the time of two quotas in opposite phase.
+3. Alone with each other they do not meet either. The vCPUs of two stacks may change over in step
+   and so miss each other as long as all of them spin.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import fmean, median
+from statistics import median
 from typing import TYPE_CHECKING
 
+from scx_vsched.topology.gains import stacked_by_gain
 from scx_vsched.topology.spins import CELL_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator
 
+    from scx_vsched.topology.placement import Pair
     from scx_vsched.topology.spins import Spinner, Spins
 
 __all__ = ["Stacks", "find_stacks"]
@@ -28,17 +35,13 @@ _FIRST_NS = 24 * _MS
 # Later ones last for some of the alternations seen, but no longer than this.
 _LONGEST_NS = 80 * _MS
 _ALTERNATIONS = 2.5
-
-# By chance two vCPUs would have run together for so long, and did not at all.
-_TOGETHER_BY_CHANCE_NS = 1.5 * _MS
-# Alone, the two get so many times what they got together, and each of them at least so many.
-_GAIN, _GAIN_OF_EACH = 1.25, 1.1
-# With less than this they are not stacked; one comparison alone says so only with even less.
-_NO_GAIN, _NO_GAIN_AT_ALL = 1.12, 0.95
-# Shares of one hardware thread add up to no more than it has.
-_WHOLE = 1.05
-# How often that is compared: at least, and while it remains unclear.
-_FEWEST_TURNS, _MOST_TURNS = 2, 5
+# Two that are independent miss each other all the time with a probability of e to the power of
+# minus the meetings expected; there are up to N² / 2 pairs of them.
+_MEETINGS = 10.0
+# After so long those that were not expected to meet so often are rarely there: nothing is clear.
+_PATIENCE_NS = 500 * _MS
+# Two alone with each other: a turn or two of each.
+_DUEL_NS = 12 * _MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +53,29 @@ class Stacks:
     spins: Spins  # of all vCPUs at the same time
 
 
-def find_stacks(spinner: Spinner, vcpus: Sequence[int]) -> Stacks:
+def find_stacks(spinner: Spinner, vcpus: Collection[int]) -> Stacks:
     """The stacks among `vcpus`.
 
     One watch of all where no two vCPUs take turns; where some do, about ten more of those.
     """
     spins = spinner.spin(vcpus, _FIRST_NS)
-    here = sorted(spins.active)
-    partly = [vcpu for vcpu in here if spins.seen[vcpu].gaps]
-    pairs = _turn_taking(spins, combinations(partly, 2))
+    partly = [vcpu for vcpu in sorted(spins.active) if spins.seen[vcpu].gaps]
+    pairs = _strangers(spins, combinations(partly, 2))
     if not pairs:
         return Stacks((), (), spins)
-    gains = _Gains(spinner, pairs, _watch_ns(spins, pairs))
-    stacked, unclear = gains.judge()
-    return Stacks(*_sets(stacked, unclear), spins)
+    duration_ns = _watch_ns(spins, pairs)
+    pairs, rare = _that_should_have_met(spinner, pairs, duration_ns)
+    stacked, unclear = stacked_by_gain(spinner, pairs, duration_ns)
+    if any(not _whole(members, stacked) for members in _components(stacked)):
+        stacked = _after_duels(spinner, stacked)
+    whole = [members for members in _components(stacked) if _whole(members, stacked)]
+    placed = {vcpu for members in whole for vcpu in members}
+    odd = [pair for pair in stacked if placed.isdisjoint(pair)]
+    return Stacks(tuple(sorted(whole)), tuple(sorted([*rare, *unclear, *odd])), spins)
 
 
-def _turn_taking(spins: Spins, pairs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The pairs that never ran together and together had no more than the whole time."""
+def _strangers(spins: Spins, pairs: Iterable[Pair]) -> list[Pair]:
+    """The pairs that never ran at the same time."""
     here = spins.active.keys()
     return [
         (a, b)
@@ -76,107 +84,56 @@ def _turn_taking(spins: Spins, pairs: Iterable[tuple[int, int]]) -> list[tuple[i
     ]
 
 
-def _watch_ns(spins: Spins, pairs: Collection[tuple[int, int]]) -> int:
-    """Long enough for some alternations, and for chance to bring pairs together."""
-    members = {vcpu for pair in pairs for vcpu in pair}
+def _watch_ns(spins: Spins, pairs: Iterable[Pair]) -> int:
+    """Long enough for some alternations."""
     lasted = spins.cells * CELL_NS
+    members = {vcpu for pair in pairs for vcpu in pair}
     alternation = median(lasted / max(1, len(spins.seen[vcpu].gaps)) for vcpu in members)
-    rarest = min(spins.share(a) * spins.share(b) for a, b in pairs)
-    chance = _TOGETHER_BY_CHANCE_NS / rarest / _FEWEST_TURNS if rarest else _LONGEST_NS
-    return int(min(_LONGEST_NS, max(_FIRST_NS, _ALTERNATIONS * alternation, chance)))
+    return int(min(_LONGEST_NS, max(_FIRST_NS, _ALTERNATIONS * alternation)))
 
 
-class _Gains:
-    """Compares what turn-taking vCPUs get together with what they get apart."""
-
-    def __init__(
-        self, spinner: Spinner, pairs: Sequence[tuple[int, int]], duration_ns: int
-    ) -> None:
-        self._spinner = spinner
-        self._pairs = list(pairs)
-        self._duration_ns = duration_ns
-        self._together: dict[int, list[float]] = {}
-        self._apart: dict[int, list[float]] = {}
-        self._chance_ns: dict[tuple[int, int], float] = dict.fromkeys(pairs, 0.0)
-
-    def judge(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """The stacked pairs, and those that may be."""
-        stacked: list[tuple[int, int]] = []
-        for turn in range(1, _MOST_TURNS + 1):
-            self._watch_together()
-            self._watch_apart()
-            enough = turn >= _FEWEST_TURNS
-            stacked += [pair for pair in self._pairs if enough and self._proven(pair)]
-            least = _NO_GAIN if enough else _NO_GAIN_AT_ALL
-            self._pairs = [
-                pair for pair in self._pairs if pair not in stacked and self._gain(pair) >= least
-            ]
-            if not self._pairs:
-                break
-        return stacked, self._pairs
-
-    def _watch_together(self) -> None:
-        members = sorted({vcpu for pair in self._pairs for vcpu in pair})
-        spins = self._spinner.spin(members, self._duration_ns)
-        for vcpu in spins.active:
-            self._together.setdefault(vcpu, []).append(spins.share(vcpu))
-        self._pairs = [
-            pair for pair in _turn_taking(spins, self._pairs) if all(map(self._together.get, pair))
-        ]
-        for pair in self._pairs:
-            self._chance_ns[pair] += spins.chance(*pair)
-
-    def _watch_apart(self) -> None:
-        for group in _independent(self._pairs):
-            spins = self._spinner.spin(group, self._duration_ns)
-            for vcpu in spins.active:
-                self._apart.setdefault(vcpu, []).append(spins.share(vcpu))
-        self._pairs = [pair for pair in self._pairs if all(map(self._apart.get, pair))]
-
-    def _gain(self, pair: tuple[int, int]) -> float:
-        """How many times more the two get when they do not spin at the same time."""
-        together = sum(fmean(self._together[vcpu]) for vcpu in pair)
-        apart = sum(fmean(self._apart[vcpu]) for vcpu in pair)
-        return apart / together if together else 1.0
-
-    def _proven(self, pair: tuple[int, int]) -> bool:
-        """Both gained, together they had no more than the whole, and had time to meet."""
-        together = [fmean(self._together[vcpu]) for vcpu in pair]
-        apart = [fmean(self._apart[vcpu]) for vcpu in pair]
-        return (
-            self._gain(pair) >= _GAIN
-            and all(x >= _GAIN_OF_EACH * y for x, y in zip(apart, together, strict=True))
-            and sum(together) <= _WHOLE
-            and self._chance_ns[pair] >= _TOGETHER_BY_CHANCE_NS
-        )
+def _that_should_have_met(
+    spinner: Spinner, pairs: list[Pair], duration_ns: int
+) -> tuple[list[Pair], list[Pair]]:
+    """Those pairs that go on missing each other: often enough to be no chance, and the others."""
+    expected = dict.fromkeys(pairs, 0.0)
+    spent_ns = 0
+    while expected and min(expected.values()) < _MEETINGS and spent_ns < _PATIENCE_NS:
+        spins = spinner.spin({vcpu for pair in expected for vcpu in pair}, duration_ns)
+        spent_ns += duration_ns
+        expected = {
+            (a, b): expected[a, b] + spins.meetings(a, b) for a, b in _strangers(spins, expected)
+        }
+    often = [pair for pair, meetings in expected.items() if meetings >= _MEETINGS]
+    return often, [pair for pair in expected if pair not in often]
 
 
-def _independent(pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Few groups of vCPUs, none with both of a pair."""
-    against: dict[int, set[int]] = {}
-    for a, b in pairs:
-        against.setdefault(a, set()).add(b)
-        against.setdefault(b, set()).add(a)
-    groups: list[list[int]] = []
-    for vcpu in sorted(against, key=lambda vcpu: (-len(against[vcpu]), vcpu)):
-        home = next((group for group in groups if not against[vcpu].intersection(group)), None)
-        if home is None:
-            groups.append([vcpu])
-        else:
-            home.append(vcpu)
-    return groups
+def _after_duels(spinner: Spinner, pairs: list[Pair]) -> list[Pair]:
+    """The pairs that do not meet when nobody else spins whom either of them never meets."""
+    left: list[Pair] = []
+    due = list(pairs)
+    while due:
+        duels: list[Pair] = []
+        for pair in due:
+            against = {vcpu for one in pairs if not set(one).isdisjoint(pair) for vcpu in one}
+            if all(against.isdisjoint(one) for one in duels):
+                duels.append(pair)
+        spins = spinner.spin({vcpu for pair in duels for vcpu in pair}, _DUEL_NS)
+        left += _strangers(spins, duels)
+        due = [pair for pair in due if pair not in duels]
+    return left
 
 
-def _sets(
-    stacked: Sequence[tuple[int, int]], unclear: Sequence[tuple[int, int]]
-) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, int], ...]]:
-    """Stacks, in each of which every pair is stacked; pairs that make none are unclear."""
-    beside: dict[int, set[int]] = {}
-    for a, b in stacked:
-        beside.setdefault(a, {a}).add(b)
-        beside.setdefault(b, {b}).add(a)
-    sets = {tuple(sorted(members)) for members in beside.values()}
-    whole = [members for members in sets if all(beside[vcpu] == set(members) for vcpu in members)]
-    placed = {vcpu for members in whole for vcpu in members}
-    odd = [(a, b) for a, b in stacked if not (a in placed and b in placed)]
-    return tuple(sorted(whole)), tuple(sorted([*unclear, *odd]))
+def _components(pairs: Iterable[Pair]) -> Iterator[tuple[int, ...]]:
+    """The vCPUs that pairs join."""
+    sets: list[set[int]] = []
+    for pair in pairs:
+        joined = set(pair).union(*(one for one in sets if not one.isdisjoint(pair)))
+        sets = [one for one in sets if one.isdisjoint(pair)] + [joined]
+    for members in sets:
+        yield tuple(sorted(members))
+
+
+def _whole(members: tuple[int, ...], pairs: Collection[Pair]) -> bool:
+    """Whether each two of them are a pair."""
+    return all(pair in pairs for pair in combinations(members, 2))

@@ -1,10 +1,10 @@
 """Whether the topology is still what a full probe found, at a fraction of its cost (vSched §3).
 
 Neighbours are probed: the threads of a core, the cores of a cache, one vCPU for each cache, socket
-and node; other vCPUs speak for their domains each time, so that in the course of some periods
-different pairs are compared. The vCPUs of a stack are made to spin: that they run together once
-proves that they are one no more; the other way round, vCPUs that once ran together and now never
-do are examined as a full probe would.
+and node; then pairs further apart, in the course of two periods all of a small machine's. Other
+vCPUs speak for their domains each time (`comparisons`). The vCPUs of a stack are made to spin: that
+they run together once proves that they are one no more; the other way round, vCPUs that once ran
+together and now never do are examined as a full probe would.
 
 A pair that does not fit is probed again before it counts, so that noise and preemption raise no
 false alarm. Latencies alone count: capacity may change as it likes.
@@ -18,8 +18,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.classes import LatencyClasses, describe_class
+from scx_vsched.topology.comparisons import chains, crossings
 from scx_vsched.topology.domains import Level, members, relation
-from scx_vsched.topology.placement import Ledger, ordered
+from scx_vsched.topology.placement import Ledger
 from scx_vsched.topology.rounds import Rounds
 from scx_vsched.topology.spins import Spinner
 from scx_vsched.topology.stacks import find_stacks
@@ -36,12 +37,16 @@ __all__ = ["Verdict", "Verifier"]
 
 _MS = 1_000_000
 
-# A pair is probed so often before it counts that it does not fit, or is left out without a result.
-_PROBES = 3
+# A pair is seen so often before it counts that it does not fit, or left out after so many tries.
+_PROBES, _MOST_TRIES = 3, 6
 # A latency is another class's, or at least so many spreads off its own.
-_FAR_OFF = 10.0
+_FAR_OFF = 8.0
 # Probes of one pair that differ by no more than this factor agree.
 _AGREE = 1.3
+# Pairs that are no neighbours are probed for so long, each no longer than two vCPUs need that are
+# there: the next verification goes on where this one ended.
+_OTHERS_NS, _OTHERS_EACH_NS = 40 * _MS, _MS // 2
+_BRIEF_NS = _MS
 # Stacks spin for so long, which is some turns of the host.
 _STACKS_NS = 12 * _MS
 # So long the vCPUs of a stack must have run together: a clock's resolution is no proof.
@@ -77,19 +82,28 @@ class Verifier:
         self._present = frozenset(machine.vcpus()) | known.domains.keys()
         self._relations, self._classes = _classes(known)
         self._turn = 0
+        self._waiting: list[Pair] = []
+        self._not_stacked: set[Pair] = set()
 
     def verify(self) -> Verdict:
         """One verification; it ends with the first robust mismatch."""
-        check = _Check(self._machine, self._known, self._relations, self._classes)
+        check = _Check(
+            self._machine, self._known, self._relations, self._classes, self._not_stacked
+        )
         here = frozenset(self._machine.vcpus())
         came = here - self._present
         reason = None
         if came:
             reason = f"vCPU {min(came)} came online"
         domains = {vcpu: own for vcpu, own in self._known.domains.items() if vcpu in here}
-        pairs = _pairs(domains, self._turn)
+        near = chains(domains, self._turn)
+        far = [pair for pair in self._waiting if here.issuperset(pair)]
+        far = far or crossings(domains, self._turn)
         self._turn += 1
-        reason = reason or check.stacks(domains) or check.pairs(pairs)
+        reason = reason or check.stacks(domains) or check.neighbours(near)
+        if not reason:
+            until_ns = self._machine.now_ns() + _OTHERS_NS + _OTHERS_EACH_NS * len(domains)
+            reason, self._waiting = check.others(far, until_ns)
         return Verdict(
             reason=reason,
             left=tuple(sorted(self._known.domains.keys() - here)),
@@ -109,21 +123,6 @@ def _classes(known: MeasuredTopology) -> tuple[list[Relation], LatencyClasses]:
     return relations, LatencyClasses(tuple(describe_class(logs[found]) for found in relations))
 
 
-def _pairs(domains: dict[int, Domains], turn: int) -> list[Pair]:
-    """Neighbours at each level; who speaks for a domain changes with `turn`."""
-    speaker = {vcpus[0]: vcpus[0] for vcpus in members(domains, Level.STACK).values()}
-    pairs: list[Pair] = []
-    for level in tuple(Level)[Level.CORE :]:
-        inside = {vcpu: domains[vcpu] for vcpu in speaker.values()}
-        speakers = []
-        for vcpus in members(inside, level).values():
-            pairs.extend(ordered(a, b) for a, b in pairwise(vcpus))
-            speakers.append(vcpus[turn % len(vcpus)])
-        speaker = {vcpu: vcpu for vcpu in speakers}
-    pairs.extend(ordered(a, b) for a, b in pairwise(sorted(speaker)))
-    return pairs
-
-
 class _Check:
     """The work of one verification."""
 
@@ -133,15 +132,28 @@ class _Check:
         known: MeasuredTopology,
         relations: Sequence[Relation],
         classes: LatencyClasses,
+        not_stacked: set[Pair],
     ) -> None:
+        """`not_stacked` are pairs that never meet and were examined; more are added."""
+        self._not_stacked = not_stacked
+        self._machine = machine
         self._known = known
         self._relations = relations
         self._classes = classes
         self._ledger = Ledger()
         self._rounds = Rounds(machine)
         self._spinner = Spinner(machine)
-        self.checked = 0
-        self.skipped = 0
+        self._stacked_pairs = 0
+
+    @property
+    def checked(self) -> int:
+        """How many pairs were compared."""
+        return self._stacked_pairs + len(self._ledger.seen)
+
+    @property
+    def skipped(self) -> int:
+        """How many of those that were probed showed nothing."""
+        return len(self._ledger.missed.keys() - self._ledger.seen.keys())
 
     def effort(self) -> Effort:
         """What it took."""
@@ -158,7 +170,7 @@ class _Check:
             spins = self._spinner.spin(spinning, _STACKS_NS)
             here = spins.active.keys()
             pairs = [(a, b) for vcpus in stacks for a, b in pairwise(vcpus)]
-            self.checked += len(pairs)
+            self._stacked_pairs = len(pairs)
             for a, b in pairs:
                 if a in here and b in here and spins.together(a, b) >= _TOGETHER_CELLS:
                     together[a, b] = together.get((a, b), 0) + 1
@@ -169,19 +181,49 @@ class _Check:
                 return f"vCPUs {a} and {b} were stacked and now run at the same time"
         return None
 
-    def pairs(self, pairs: Sequence[Pair]) -> str | None:
+    def neighbours(self, pairs: Sequence[Pair]) -> str | None:
         """Whether a pair's latency is no longer that of its relation."""
         for times in range(1, _PROBES + 1):
-            due = [pair for pair in pairs if times == 1 or not self._fits(pair)]
+            due = [pair for pair in pairs if pair not in self._ledger.seen]
             while self._probe(pair for pair in due if self._ledger.tries(pair) < times):
                 pass
+        self._settle(pairs)
         silent = [pair for pair in pairs if pair not in self._ledger.seen]
-        self.skipped += len(silent)
-        self.checked += len(pairs) - len(silent)
-        for pair in pairs:
-            if self._differs(pair):
-                return self._mismatch(pair)
-        return self._stacked_now(silent)
+        return self._mismatch(pairs) or self._stacked_now(silent)
+
+    def others(self, pairs: Sequence[Pair], until_ns: int) -> tuple[str | None, list[Pair]]:
+        """The same of pairs that may wait for the next time, and those that have to.
+
+        Nobody waits for long for a vCPU that is away; in the time that is left those are probed
+        again of which nothing was seen.
+        """
+        left = dict.fromkeys(pairs)
+        again: list[Pair] = []
+        while self._machine.now_ns() < until_ns:
+            found = self._rounds.run(left or again, _BRIEF_NS)
+            if not found:
+                break
+            for pair, latency in found.items():
+                self._ledger.add(pair, latency)
+                if pair in left and latency is None:
+                    again.append(pair)
+                left.pop(pair, None)
+            again = [pair for pair in again if pair not in found or pair not in self._ledger.seen]
+        self._settle(pairs)
+        return self._mismatch(pairs), list(left)
+
+    def _settle(self, pairs: Iterable[Pair]) -> None:
+        """Probes again what was seen and does not fit, until it does or was seen often enough."""
+        odd = [pair for pair in pairs if pair in self._ledger.seen]
+        while odd := [
+            pair
+            for pair in odd
+            if len(self._ledger.seen[pair]) < _PROBES
+            and self._ledger.tries(pair) < _MOST_TRIES
+            and not self._fits(pair)
+        ]:
+            if not self._probe(odd):
+                break
 
     def _probe(self, wanted: Iterable[Pair]) -> bool:
         found = self._rounds.run(wanted)
@@ -207,9 +249,13 @@ class _Check:
         What was seen once and never again proves nothing.
         """
         seen = self._ledger.seen.get(pair, ())
-        return len(seen) > 1 and max(seen) < _AGREE * min(seen) and not self._fits(pair)
+        return len(seen) >= _PROBES and max(seen) < _AGREE * min(seen) and not self._fits(pair)
 
-    def _mismatch(self, pair: Pair) -> str:
+    def _mismatch(self, pairs: Iterable[Pair]) -> str | None:
+        """What the first pair says that differs."""
+        pair = next(filter(self._differs, pairs), None)
+        if pair is None:
+            return None
         latency = self._ledger.latency_ns(pair) or 0.0
         expected = self._expected(pair)
         usual = self._classes.classes[self._relations.index(expected)].latency_ns
@@ -220,6 +266,7 @@ class _Check:
 
     def _stacked_now(self, silent: Sequence[Pair]) -> str | None:
         """Whether vCPUs between which nothing passed have become stacked."""
+        silent = [pair for pair in silent if pair not in self._not_stacked]
         vcpus = sorted({vcpu for pair in silent for vcpu in pair})
         if not vcpus:
             return None
@@ -229,4 +276,5 @@ class _Check:
             return None
         for stack in find_stacks(self._spinner, vcpus).sets:
             return f"vCPUs {', '.join(map(str, stack))} are stacked now"
+        self._not_stacked.update(silent)
         return None

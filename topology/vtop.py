@@ -30,6 +30,7 @@ from scx_vsched.topology.questions import (
     held_apart_by_few,
     next_questions,
     sampling_rounds,
+    strangers,
 )
 from scx_vsched.topology.rounds import Rounds
 from scx_vsched.topology.siblings import Siblings, find_siblings
@@ -51,7 +52,7 @@ _MOST_PROBES = 12
 # What one probe alone says is confirmed while there were no more than so many.
 _CONFIRM_UP_TO = 5.0
 # All pairs are probed where that takes no more than so many for each vCPU.
-_ALL_PAIRS = 3.5
+_ALL_PAIRS = 4.5
 # A vCPU that so many probes in a row showed nothing of is left out.
 _MOST_MISSES = 5
 # A class of fewer pairs than this is not believed before they were probed twice.
@@ -60,6 +61,12 @@ _FEW_PAIRS = 3
 _SURE = 0.85
 # Sampling may end when the nearest class outside cores has so many pairs.
 _SEEN_OFTEN = 4
+# All those without a sibling are compared where that takes no more than so many for each vCPU.
+_FEW_LONELY = 0.25
+# A class that scatters so much (natural logarithm) is several: too few pairs were seen of each.
+_BLURRED = 0.15
+# So many rounds of samples are enough where there is one class only.
+_SAMPLING_ROUNDS = 4
 # A core has no more threads.
 _MOST_THREADS = 8
 # Where spinning showed no contention, claimed siblings are believed to share a core when all other
@@ -190,15 +197,17 @@ class _Probe:
         _, placement = self._state()
         speakers = sorted(self._speakers(placement))
         affordable = int(_ALL_PAIRS * len(self._vcpus))
-        for pairs in sampling_rounds(speakers, affordable):
+        everyone = len(speakers) * (len(speakers) - 1) // 2 <= affordable
+        for number, pairs in enumerate(sampling_rounds(speakers, affordable), 1):
             meeting = [pair for pair in pairs if self._spins.share(*pair) > 0]
             while self._probe(pair for pair in meeting if not self._ledger.tries(pair)):
                 pass
             classes, placement = self._state()
             nearest = Counter(self._ledger.classified(classes).values())[placement.leaf]
-            everyone = len(speakers) * (len(speakers) - 1) // 2 <= affordable
             known = len(classes.classes) > placement.leaf + 1
-            if known and nearest >= _SEEN_OFTEN and not everyone:
+            clear = all(found.spread <= _BLURRED for found in classes.classes)
+            enough = (known and nearest >= _SEEN_OFTEN) or number >= _SAMPLING_ROUNDS
+            if clear and enough and not everyone:
                 break
 
     def _place(self) -> None:
@@ -217,7 +226,7 @@ class _Probe:
             speakers = [v for v in speakers if self._rounds.misses(v) < _MOST_MISSES]
             asked = next_questions(placement, self._ledger, guesses, speakers, self._spins)
             if not asked:
-                asked = self._lonely_siblings(placement)
+                asked = strangers(placement, self._ledger) + self._lonely_siblings(placement)
                 if self._rounds.probes < affordable:
                     asked += held_apart_by_few(placement, self._ledger, speakers)
             if not self._probe([*again, *asked]):
@@ -243,7 +252,11 @@ class _Probe:
             )
 
     def _lonely_siblings(self, placement: Placement) -> list[Pair]:
-        """Pairs of vCPUs near each other that something slowed down, and nobody knows what."""
+        """Pairs of vCPUs near each other that may be siblings, although spinning did not show it.
+
+        Something slowed one of them down, and nobody knows what; or they are some of few without
+        a sibling, and may never have run at the same time.
+        """
         if not self._siblings.pairs:
             return []
         alone = {core for core, units in placement.members(0).items() if len(units) == 1}
@@ -251,9 +264,11 @@ class _Probe:
             pair
             for units in placement.members(1).values()
             for pair in combinations(sorted(alone.intersection(units)), 2)
-            if not self._siblings.slowed.isdisjoint(pair)
+            if self._ledger.latency_ns(pair) is None
         ]
-        return [pair for pair in pairs if self._ledger.latency_ns(pair) is None]
+        if len(pairs) <= _FEW_LONELY * len(self._units):
+            return pairs
+        return [pair for pair in pairs if not self._siblings.slowed.isdisjoint(pair)]
 
     def _to_repeat(
         self, placement: Placement, classified: Mapping[Pair, int | None]

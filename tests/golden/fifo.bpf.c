@@ -1489,7 +1489,7 @@ void vsched_dispatch(u64 *ctx)
 	}
 
 	if (own_waits && !(shared_waits && hook_cache_first(own_key, shared_key, &where)) &&
-	    take_own(&place, !tctx && !shared_waits))
+	    take_own(&place, !tctx))
 		return;
 	if (shared_waits && dsq_move_to_local(shared)) {
 		count(STAT_DISPATCHED_LLC);

@@ -108,7 +108,8 @@ class SyntheticMachine:
         self, vcpus: Collection[int], duration_ns: int, demand: Demand
     ) -> dict[int, Availability]:
         """Watches `vcpus`; who goes offline in the middle is absent."""
-        start = self._now_ns + self.spec.costs.watch_ns * len(vcpus)
+        costs = self.spec.costs
+        start = self._now_ns + costs.round_ns + costs.watch_ns * len(vcpus)
         self.sleep_ns(start - self._now_ns)
         end = start + duration_ns
         here = set(self.vcpus())
@@ -280,8 +281,10 @@ class SyntheticMachine:
         values = true * np.exp(noise.sample * rng.standard_normal(samples))
         values *= np.where(rng.random(samples) < noise.outliers, 2 * 25 ** rng.random(samples), 1)
         away = rng.random(samples) < noise.preempted
-        values += np.where(away, 2000 * 100 ** rng.random(samples), 0)
-        done = np.cumsum(values + self.spec.costs.sample_ns)
+        away_ns = np.where(away, 2000 * 100 ** rng.random(samples), 0)
+        costs = self.spec.costs
+        done = np.cumsum(costs.transfers * values + away_ns + costs.sample_ns)
+        values += away_ns
         latencies: list[float] = []
         passed = 0
         for start, end in together:

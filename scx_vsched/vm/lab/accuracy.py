@@ -73,7 +73,10 @@ class Measurement:
         )
 
     def shares(self, busy: bool, seconds: float) -> None:
-        """Boot the VM of two vCPUs and have the probers work for `seconds` under each pattern."""
+        """Boot the VM of two vCPUs and have the probers work for `seconds` under each pattern.
+
+        Only the vCPU that is shaped is judged.
+        """
         kinds = {profile.name: "share" for profile in share_patterns()}
         kinds |= {profile.name: "absence" for profile in away_patterns()}
         steps = tuple(
@@ -170,10 +173,13 @@ def _word(busy: bool) -> str:
 def samples_of(
     about: str, busy: bool, found: PhaseTruth, estimates: Mapping[str, Mapping[str, Any]]
 ) -> list[ShareSample]:
-    """What was true and what was said of each vCPU in a phase; `estimates` by vCPU number."""
+    """What was true and what was said of each shaped vCPU in a phase; `estimates` by number."""
     (number, truths), *_ = found.stages
     samples = []
     for truth in truths:
+        asked = found.plan.stages[number].shapes[truth.vcpu].share
+        if asked == 1:
+            continue
         said = estimates.get(str(truth.vcpu), {})
         true, away = _true(truth, busy)
         samples.append(
@@ -182,7 +188,7 @@ def samples_of(
                 about,
                 truth.vcpu,
                 busy,
-                found.plan.stages[number].shapes[truth.vcpu].share,
+                asked,
                 true,
                 said.get("share"),
                 away,

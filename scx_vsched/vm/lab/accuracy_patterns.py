@@ -1,18 +1,13 @@
 """What the host does to the vCPUs while the probers are tested: profiles made for that.
 
-Two VMs. In the first, of two vCPUs with a host CPU each, co-runners take the vCPUs away in exact
-windows: shares from .1 to .8, and absences from 2 to 20 ms; or nothing is taken away at all. In the
-second, of five vCPUs under quotas, two and three share a host CPU, and then none.
+Two VMs. In the first, of two vCPUs with a host CPU each, a co-runner takes one of them away in
+exact windows: shares from .1 to .8, and absences from 2 to 20 ms; or nothing is taken away at all.
+In the second, of five vCPUs under quotas, two and three share a host CPU, and then none.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from scx_vsched.vm.lab.profile import Mechanism, Profile, VcpuShape
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 __all__ = [
     "away_patterns",
@@ -22,40 +17,31 @@ __all__ = [
     "truly_stacked",
 ]
 
-_LADDER_PERIOD_US = 20_000
-# Both vCPUs of a pair together never leave the host without any CPU for the emulator itself.
-_LADDER = ((0.1, 0.8), (0.2, 0.7), (0.3, 0.6), (0.4, 0.5), (0.8, 0.1), (0.6, 0.3))
-# (away, period) of both vCPUs, in ms.
-_AWAY = (((2, 4), (20, 40)), ((3, 8), (15, 30)), ((5, 10), (10, 20)), ((8, 16), (4, 8)))
+_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+_SHARES_PERIOD_MS = 20
+# Away for so long, then there for as long.
+_AWAY_MS = (2, 3, 4, 6, 8, 10, 15, 20)
 _QUOTA_US, _QUOTA_PERIOD_US = 3_000, 10_000
 
 
-def _pair(name: str, windows: Iterable[tuple[int, int]]) -> Profile:
-    """Two vCPUs that get (quota, period) microseconds beside a co-runner each."""
-    shapes = tuple(
-        VcpuShape(quota, period, Mechanism.CORUNNER, pin=True) for quota, period in windows
-    )
-    return Profile(name, "", shapes, smp=str(len(shapes)))
+def _shaped(name: str, quota_ms: float, period_ms: float) -> Profile:
+    """A vCPU beside a co-runner, and one that is the guest's alone, with a host CPU each.
+
+    The emulator's own threads run beside the second: their work would be taken from the first.
+    """
+    shape = VcpuShape(round(quota_ms * 1000), round(period_ms * 1000), Mechanism.CORUNNER, pin=True)
+    return Profile(name, "", (shape, VcpuShape(pin=True)), smp="2")
 
 
 def share_patterns() -> tuple[Profile, ...]:
     """The ladder of shares."""
-    period = _LADDER_PERIOD_US
-    return tuple(
-        _pair(f"share-{a:g}-{b:g}", [(round(a * period), period), (round(b * period), period)])
-        for a, b in _LADDER
-    )
+    period = _SHARES_PERIOD_MS
+    return tuple(_shaped(f"share-{share:g}", share * period, period) for share in _SHARES)
 
 
 def away_patterns() -> tuple[Profile, ...]:
     """Absences of different lengths."""
-    return tuple(
-        _pair(
-            f"away-{first[0]}-{second[0]}",
-            [((period - away) * 1000, period * 1000) for away, period in (first, second)],
-        )
-        for first, second in _AWAY
-    )
+    return tuple(_shaped(f"away-{away}", away, 2 * away) for away in _AWAY_MS)
 
 
 def dedicated_profile(name: str) -> Profile:

@@ -44,6 +44,21 @@ class Plan:
     cpus: tuple[int, ...]
 
     @property
+    def emulator_cpus(self) -> tuple[int, ...]:
+        """Where the emulator's own threads run: beside no vCPU that is shaped, if that is possible.
+
+        Its timers interrupt a vCPU on the same host CPU hundreds of times a second, for less than
+        a guest can see. Clouds keep them apart too (libvirt's emulatorpin).
+        """
+        shaped = {
+            shape.cpus[0]
+            for stage in self.stages
+            for shape in stage.shapes
+            if shape.share < 1 and len(shape.cpus) == 1
+        }
+        return tuple(cpu for cpu in self.cpus if cpu not in shaped) or self.cpus
+
+    @property
     def note(self) -> str:
         """What the scaling did, for every report; empty without any."""
         if self.factor == 1.0:

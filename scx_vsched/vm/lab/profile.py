@@ -20,7 +20,7 @@
     quota_ms = 1
     period_ms = 20
 
-A vCPU that no row names is the guest's alone. docs/lab.md describes every key.
+A vCPU that no row names is the guest's alone. docs/probing.md describes every key.
 """
 
 from __future__ import annotations

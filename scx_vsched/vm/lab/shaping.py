@@ -47,7 +47,7 @@ __all__ = ["Shaping"]
 _NS = 1_000_000_000
 _START_NS = 50_000_000  # from the word to the start, so that every process is waiting for it
 # The VM goes before the host's other work: what is taken from it shall be what the profile takes.
-_NICE = -15
+_NICE = -20
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,10 @@ class Shaping:
 
     def _prefer(self) -> None:
         """Put the VM before the host's other work, and remember how it was."""
+        for tid in self._others():
+            with contextlib.suppress(ProcessLookupError):
+                self._saved.affinity[tid] = os.sched_getaffinity(tid)
+                os.sched_setaffinity(tid, self.plan.emulator_cpus)
         for tid in self.threads.values():
             self._saved.affinity[tid] = os.sched_getaffinity(tid)
             self._saved.nice[tid] = os.getpriority(os.PRIO_PROCESS, tid)
@@ -140,6 +144,11 @@ class Shaping:
             _, _, nice = self._autogroup.read_text().rpartition(" nice ")
             self._autogroup.write_text(str(_NICE))
             self._saved.autogroup = nice.strip()
+
+    def _others(self) -> list[int]:
+        """The emulator's threads that are no vCPUs."""
+        found = (int(task.name) for task in Path(f"/proc/{self.pid}/task").iterdir())
+        return [tid for tid in found if tid not in self.threads.values()]
 
     def begin(self) -> None:
         """Measure from now on."""
@@ -215,7 +224,9 @@ class Shaping:
         for tid, cpus in self._saved.affinity.items():
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(tid, cpus)
-                os.setpriority(os.PRIO_PROCESS, tid, self._saved.nice[tid])
+        for tid, nice in self._saved.nice.items():
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, tid, nice)
         if self._saved.autogroup:
             with contextlib.suppress(OSError):
                 self._autogroup.write_text(self._saved.autogroup)

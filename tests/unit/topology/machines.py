@@ -1,13 +1,9 @@
-"""Synthetic machines for the tests of vtop, what a probe of them should find, and sweeps of many.
-
-As a script, prints the table of docs: .venv/bin/python tests/unit/topology/machines.py [SEEDS]
-"""
+"""Synthetic machines for the tests of vtop, and what a probe of them should find."""
 
 from __future__ import annotations
 
-import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.classes import name_classes
@@ -25,7 +21,7 @@ from scx_vsched.topology.synthetic import (
 from scx_vsched.topology.vtop import probe_topology
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from scx_vsched.topology.domains import Domains, Partition
     from scx_vsched.topology.measured import MeasuredTopology
@@ -129,49 +125,23 @@ def try_case(case: Case, seed: int) -> Outcome:
     )
 
 
-def sweep() -> Iterable[Case]:
-    """The kinds of machines of the report."""
-    regular = Hierarchy.regular
-    shapes = {
-        "1x1x1x8x1": regular(1, 1, 1, 8, 1),
-        "1x1x1x4x2": regular(1, 1, 1, 4, 2),
-        "2x1x2x2x2": regular(2, 1, 2, 2, 2),
-        "1x4x1x4x2": regular(1, 4, 1, 4, 2),
-        "2x2x2x4x2": regular(2, 2, 2, 4, 2),
-        "2x2x4x8x1": regular(2, 2, 4, 8, 1),
-        "2x2x4x8x2": regular(2, 2, 4, 8, 2),
-        "4x1x4x16x2": regular(4, 1, 4, 16, 2),
-        "2x2x4x32x1": regular(2, 2, 4, 32, 1),
-        "uneven": Hierarchy.of([[[[2, 2, 1], [2, 2]]], [[[2] * 5, [1] * 4]]]),
-        "uneven, stacked": Hierarchy.of([[[[2, 2, 1], [2, 2]]], [[[2] * 5, [1] * 4]]]).stacked(
-            (0, 7), (3, 12, 20)
+def joined(truth: Hierarchy, level: Level, *vcpus: int) -> Hierarchy:
+    """The domains of these vCPUs at a level made one: at the place of the first."""
+    parts = ("thread", "core", "llc", "socket", "node")
+    homes = [getattr(truth.places[vcpu], parts[level]) for vcpu in vcpus]
+    first = truth.places[vcpus[0]]
+    outer = {part: getattr(first, part) for part in parts[level:]}
+    return replace(
+        truth,
+        places=tuple(
+            replace(place, **outer) if getattr(place, parts[level]) in homes else place
+            for place in truth.places
         ),
-    }
-    for name, truth in shapes.items():
-        yield Case(name, truth)
-        yield Case(f"{name}, in order", truth, permuted=False)
-        yield Case(f"{name}, away 30 %", truth, away=0.3)
-    for claims in ("right", "wrong"):
-        yield Case(f"2x2x4x8x2, {claims} claims", shapes["2x2x4x8x2"], claims=claims)
-    yield Case("4x1x8x16x2", regular(4, 1, 8, 16, 2))
+    )
 
 
-def main(seeds: int) -> None:
-    """The table, a line for each kind of machine as soon as it is known."""
-    print("| nodes x sockets x LLCs x cores x threads | vCPUs | exact | probes/vCPU mean, most |")
-    print("|  | | | simulated s, most | real s, most |")
-    for case in sweep():
-        tries = [try_case(case, seed) for seed in range(seeds)]
-        probes = [one.probes for one in tries]
-        print(
-            f"| {case.name} | {len(case.truth.places)} "
-            f"| {sum(one.exact for one in tries)}/{seeds} "
-            f"| {sum(probes) / seeds:.2f}, {max(probes):.2f} "
-            f"| {max(one.simulated_s for one in tries):.2f} "
-            f"| {max(one.real_s for one in tries):.2f} |",
-            flush=True,
-        )
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+def swapped(truth: Hierarchy, one: int, other: int) -> Hierarchy:
+    """Two vCPUs in each other's place."""
+    places = list(truth.places)
+    places[one], places[other] = places[other], places[one]
+    return replace(truth, places=tuple(places))

@@ -223,7 +223,7 @@ def test_time_passes_as_probes_take_it() -> None:
     start = synthetic.now_ns()
     synthetic.pair_probes([(0, 1), (2, 3)], 2 * MS, 32)
     costs = SyntheticSpec(Hierarchy.regular()).costs
-    took = costs.round_ns + 2 * costs.pair_ns + 32 * (costs.sample_ns + 45)
+    took = costs.round_ns + 2 * costs.pair_ns + 32 * (costs.sample_ns + costs.transfers * 45)
     assert synthetic.now_ns() - start == pytest.approx(took, rel=0.01)
     assert synthetic.counters.pair_probes == 2
     assert synthetic.counters.rounds == 1

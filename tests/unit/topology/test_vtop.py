@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from machines import MS, NOISY, Case, away, expected, found, machine, quotas, sweep, try_case
+from machines import MS, NOISY, Case, away, expected, found, machine, quotas, try_case
+from sweep import SHAPES, SIZES, tried
 
 from scx_vsched.topology.domains import Level, members
 from scx_vsched.topology.records import Relation
+from scx_vsched.topology.spins import Spinner
+from scx_vsched.topology.stacks import find_stacks
 from scx_vsched.topology.synthetic import (
+    Both,
     Change,
     Hierarchy,
     Noise,
     Periodic,
+    Random,
     SyntheticMachine,
     SyntheticSpec,
     VCpuSpec,
@@ -126,11 +131,48 @@ def test_quotas_in_opposite_phase_are_no_stacks(period_ms: int) -> None:
         assert topology.notes
 
 
-def test_a_contended_machine_has_no_false_stacks() -> None:
-    truth = Hierarchy.regular(cores=4)
+@pytest.mark.parametrize(("cores", "share", "cycle_ms"), [(4, 0.6, 12), (8, 0.75, 30)])
+def test_a_contended_machine_has_no_false_stacks(cores: int, share: float, cycle_ms: float) -> None:
+    truth = Hierarchy.regular(cores=cores)
     for seed in range(50):
-        topology = probe_topology(machine(truth, seed, vcpus=away(truth, 0.6, 12)))
-        assert len(members(topology.domains, Level.STACK)) == len(topology.domains)
+        synthetic = machine(truth, seed, vcpus=away(truth, share, cycle_ms))
+        assert find_stacks(Spinner(synthetic), synthetic.vcpus()).sets == ()
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [((0, 1),), ((0, 1, 2),), ((0, 4), (1, 5), (2, 6), (3, 7)), ((0, 1, 2), (3, 4, 5))],
+    ids=["pair", "three", "all in pairs", "threes in step"],
+)
+@pytest.mark.parametrize(("share", "cycle_ms"), [(0.0, 10), (0.3, 4), (0.3, 10), (0.5, 4)])
+def test_stacks_are_found_on_a_contended_machine(
+    sets: tuple[tuple[int, ...], ...], share: float, cycle_ms: float
+) -> None:
+    truth = Hierarchy.regular(cores=8).stacked(*sets)
+    seeds, seen = 10, 0
+    for seed in range(seeds):
+        vcpus = away(truth, share, cycle_ms) if share else {}
+        synthetic = machine(truth, seed, vcpus=vcpus)
+        stacks = find_stacks(Spinner(synthetic), synthetic.vcpus())
+        assert set(stacks.sets) <= set(sets)
+        # what is not found is said
+        unclear = {vcpu for pair in stacks.unclear for vcpu in pair}
+        assert all(one in stacks.sets or unclear.intersection(one) for one in sets)
+        seen += stacks.sets == sets
+    assert seen == seeds if share < 0.5 else seen >= seeds - 1
+
+
+@pytest.mark.parametrize("period_ms", [10, 18, 40])
+def test_quotas_apart_in_phase_are_no_stacks_on_a_noisy_host_either(period_ms: int) -> None:
+    noise = Random(50 * MS, 1 * MS)
+    quota = period_ms * MS // 3
+    vcpus = {
+        vcpu: VCpuSpec(Both(Periodic(quota, period_ms * MS, vcpu * period_ms * MS // 8), noise))
+        for vcpu in range(8)
+    }
+    for seed in range(5):
+        synthetic = machine(Hierarchy.regular(cores=8), seed, vcpus=vcpus)
+        assert find_stacks(Spinner(synthetic), synthetic.vcpus()).sets == ()
 
 
 def test_a_straggler_is_placed_too() -> None:
@@ -184,11 +226,17 @@ def test_wholly_spoilt_probes_are_outvoted() -> None:
     assert max(outcome.probes for outcome in outcomes) <= 6
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_machines_of_any_shape_are_seen_through(shape: str) -> None:
+    for case, seed, outcome in tried([SHAPES[shape]], 3):
+        assert outcome.exact, (case.name, seed)
+        assert outcome.probes <= 6, (case.name, seed)
+
+
 def test_sweep(long_run: bool) -> None:
     if not long_run:
         pytest.skip("takes minutes: --long")
-    for case in sweep():
-        for seed in range(20 if len(case.truth.places) <= 256 else 5):
-            outcome = try_case(case, seed)
+    for shapes in SIZES.values():
+        for case, seed, outcome in tried(shapes, 10):
             assert outcome.exact, (case.name, seed)
             assert outcome.probes <= 6, (case.name, seed)

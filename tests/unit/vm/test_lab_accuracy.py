@@ -11,7 +11,7 @@ import pytest
 from scx_vsched.errors import UserError
 from scx_vsched.vm.lab.accounting import Away, Truth
 from scx_vsched.vm.lab.accuracy import overhead_of, samples_of, stack_probes_of
-from scx_vsched.vm.lab.accuracy_patterns import share_patterns, stack_profiles
+from scx_vsched.vm.lab.accuracy_patterns import stack_profiles
 from scx_vsched.vm.lab.accuracy_plot import draw
 from scx_vsched.vm.lab.accuracy_records import Accuracy, Overhead, ShareSample, StackProbe, load
 from scx_vsched.vm.lab.accuracy_report import (
@@ -24,6 +24,7 @@ from scx_vsched.vm.lab.accuracy_report import (
     within_budget,
 )
 from scx_vsched.vm.lab.placing import place
+from scx_vsched.vm.lab.profile import Mechanism, Profile, VcpuShape
 from scx_vsched.vm.lab.report import as_data, as_lines
 from scx_vsched.vm.lab.session import PhaseTruth
 
@@ -205,8 +206,13 @@ def test_a_picture_that_cannot_be_written(tmp_path: Path, name: str, message: st
 # -- from both sides to samples -------------------------------------------------------------------
 
 
+QUOTA = VcpuShape(2_000, 20_000, Mechanism.CORUNNER, pin=True)
+PINNED = VcpuShape(pin=True)
+PROFILE = Profile("share-0.1", "", (QUOTA, replace(QUOTA, quota_us=16_000), PINNED))
+
+
 def phase(*truths: Truth) -> PhaseTruth:
-    plan = place(share_patterns()[0], (0, 1))
+    plan = place(PROFILE, (0, 1, 2))
     return PhaseTruth(plan, ((0, truths),), (), "", 0.5)
 
 
@@ -220,7 +226,9 @@ def truth(vcpu: int, share: float, offered: float | None = None) -> Truth:
 
 def test_a_busy_vcpu_is_judged_by_what_it_got() -> None:
     said = {"0": {"share": 0.11, "mean_away_ns": 2.0}, "1": {"share": None, "mean_away_ns": None}}
-    first, second = samples_of("share", True, phase(truth(0, 0.1, 0.3), truth(1, 0.7)), said)
+    found = phase(truth(0, 0.1, 0.3), truth(1, 0.7), truth(2, 0.9))
+    # the third is not shaped
+    first, second = samples_of("share", True, found, said)
     assert (first.true, first.true_away_ns) == (0.1, 3.0 * MS)
     assert (first.estimate, first.estimate_away_ns) == (0.11, 2.0)
     assert (first.asked, second.asked) == (0.1, 0.8)
@@ -254,5 +262,5 @@ def test_what_a_shaped_run_tells_people_and_programs() -> None:
     assert any("2/20 ms by corunner on 0" in line and "0.100" in line for line in lines)
     assert "single absences are not known: no trace" in lines
     data = json.loads(json.dumps(as_data(found)))
-    assert data["profile"] == "share-0.1-0.8"
+    assert data["profile"] == "share-0.1"
     assert data["stages"][0]["vcpus"][1]["share"] == pytest.approx(0.7)
