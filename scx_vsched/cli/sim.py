@@ -25,11 +25,12 @@ app = typer.Typer(
 )
 app.command("fuzz")(sim_fuzz.fuzz_command)
 app.command("replay")(sim_fuzz.replay_command)
+app.command("record")(sim_fuzz.record_command)
 
 _Profile = Annotated[
     str,
     typer.Argument(
-        metavar="PROFILE", help="A profile of the lab, a file, or a size: 8, 8x2, 64/16."
+        metavar="PROFILE", help="A profile, a file of one, a record, or a size: 8, 8x2, 64/16."
     ),
 ]
 _Workload = Annotated[

@@ -1,4 +1,4 @@
-"""Random exploration: `scx_vsched sim fuzz`, and `sim replay` for what it found."""
+"""`scx_vsched sim fuzz`, `sim replay` for what it found, and `sim record` of this machine."""
 
 # ruff: noqa: PLC0415 - commands import what they use, so that --help stays quick
 
@@ -24,7 +24,7 @@ from scx_vsched.cli.sim_output import (
 if TYPE_CHECKING:
     from scx_vsched.sim.fuzz import Finding, Tally
 
-__all__ = ["fuzz_command", "replay_command"]
+__all__ = ["fuzz_command", "record_command", "replay_command"]
 
 _TELL_EVERY_S = 2.0
 
@@ -124,3 +124,27 @@ def replay_command(
     if picture:
         draw_timeline(picture, outcome, file.name, picture_ms)
     stop_if_failed(outcome)
+
+
+def record_command(
+    *,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A name that ends with .json.")],
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.1, max=60, help="How long to watch.")
+    ] = 5.0,
+) -> None:
+    """Record when the host takes this machine's vCPUs away, for `sim run FILE …` to replay.
+
+    Keeps all vCPUs busy meanwhile.
+    """
+    from scx_vsched.sim.recorded import availability_document
+    from scx_vsched.topology.native import NativeMachine
+    from scx_vsched.topology.records import Demand
+    from scx_vsched.topology.sysfs import claimed_topology
+
+    machine = NativeMachine()
+    found = machine.watch(machine.vcpus(), round(seconds * 1e9), Demand.NORMAL)
+    write(file, availability_document(found, claimed_topology()))
+    lost = sum(gap.length_ns for seen in found.values() for gap in seen.gaps)
+    part = lost / max(1, sum(seen.end_ns - seen.start_ns for seen in found.values()))
+    print(f"{len(found)} vCPUs for {seconds:g} s, away {100 * part:.1f} % of the time: {file}")

@@ -113,7 +113,7 @@ def _thread(rng: random.Random, pcpu: int, shaped: float) -> HostThread:
 
 def _time(rng: random.Random) -> int:
     """From microseconds to tens of milliseconds, each order of magnitude as likely."""
-    return rng.randint(1, 9) * 10 ** rng.randint(3, 6)
+    return rng.randint(1, 9) * int(10 ** rng.randint(3, 6))
 
 
 def _lasting(b: _Builder, op: str) -> Instruction:

@@ -142,9 +142,9 @@ class Machine:
     def shares(self) -> list[float]:
         """The part of a full hardware thread that each vCPU has while all of them are busy."""
         asked = [_share(thread) for thread in self.threads]
-        on: dict[int, float] = Counter()
+        on: dict[int, float] = {}
         for thread, share in zip(self.threads, asked, strict=True):
-            on[thread.pcpu] += share
+            on[thread.pcpu] = on.get(thread.pcpu, 0.0) + share
         cores: dict[int, set[int]] = {}
         for thread in self.threads[: len(self.vcpus)]:
             cores.setdefault(self.pcpus[thread.pcpu].core, set()).add(thread.pcpu)

@@ -1,4 +1,4 @@
-"""Profiles become simulated machines: the lab's files (docs/lab.md), or a size in a word.
+"""Profiles become simulated machines: the lab's files (docs/lab.md), records, or sizes in a word.
 
 `8` is eight dedicated vCPUs, `8x2` the same as four cores of two threads, `64/16` sixty-four with a
 cache for each sixteen.
@@ -10,11 +10,13 @@ import itertools
 import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scx_vsched.errors import UserError
 from scx_vsched.sim.machine import FULL_SPEED, Change, HostThread, Machine, PCpu, VCpu
 from scx_vsched.sim.machine import simple_machine as _simple
+from scx_vsched.sim.recorded import recorded_machine
 
 if TYPE_CHECKING:
     from scx_vsched.vm.lab.profile import Profile, VcpuShape
@@ -28,6 +30,8 @@ _NS_PER_US = 1_000
 def machine_named(name: str, *, contended: bool = False, honest: bool = False) -> Machine:
     """The machine of the profile called `name` (or in that file), or of that size.
 
+    A file whose name ends with .json is a record of availability: scx_vsched.sim.recorded.
+
     With `contended` each vCPU that has a quota shares its hardware thread with a rival that has
     the rest of the period, as in vSched §5.1: then it is away when the rival runs, and not only
     when it has used up its share. With `honest` the scheduler is told each vCPU's true capacity.
@@ -37,10 +41,20 @@ def machine_named(name: str, *, contended: bool = False, honest: bool = False) -
     if size:
         vcpus, threads, per_llc = (int(part or 0) for part in size.groups())
         return _simple(vcpus, threads=threads or 1, per_llc=per_llc)
+    if name.endswith(".json"):
+        return recorded_machine(read_text(name), name)
     from scx_vsched.vm.lab.profile import load_profile  # noqa: PLC0415
 
     machine = machine_of(load_profile(name), contended=contended)
     return replace(machine, vcpus=_true_capacities(machine)) if honest else machine
+
+
+def read_text(name: str) -> str:
+    """The text of a file; UserError where there is none."""
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {name}: {error}") from None
 
 
 def machine_of(profile: Profile, *, contended: bool = False) -> Machine:
