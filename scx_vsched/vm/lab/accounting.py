@@ -38,9 +38,9 @@ __all__ = [
 
 # kernel/include/linux/sched.h: the task is runnable, or the version 1 freezer holds it.
 _RUNNABLE, _FROZEN = 0, 0x8000
-# Absences shorter than this are the host's own housekeeping; nothing in a guest tells them from an
-# interrupt.
-MIN_AWAY_NS = 200_000
+# Absences shorter than this are the host's own housekeeping: a guest that looks once a millisecond
+# sees fewer than half of them.
+MIN_AWAY_NS = 500_000
 
 
 @dataclass(frozen=True, slots=True)
