@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from scx_vsched.policy.program import PolicyProgram
 
-__all__ = ["DEFAULT_KERNEL", "KERNELS", "build_library", "cache_dir", "simulated_source"]
+__all__ = ["DEFAULT_KERNEL", "KERNELS", "build_library", "cache_dir", "digest", "simulated_source"]
 
 # What SIM_KERNEL stands for: which kfuncs exist, and under which names.
 KERNELS = {"6.12": 612, "7.1.13": 710, "7.x": 700}
@@ -103,7 +103,8 @@ def _run(command: Sequence[str], source: str | None = None) -> None:
         )
 
 
-def _digest(parts: Iterable[str]) -> str:
+def digest(parts: Iterable[str]) -> str:
+    """A name for what is made of `parts`."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 
@@ -161,13 +162,13 @@ def build_library(
         objects = []
         for path in _engine_sources():
             text = path.read_text(encoding="utf-8")
-            name = f"{path.stem}-{_digest([*key, text])}.o"
+            name = f"{path.stem}-{digest([*key, text])}.o"
             objects.append(_compile(text, folder / name, [clang.path], flags))
         if program is not None or source is not None:
             text = simulated_source(source or render(program, without))  # type: ignore[arg-type]
-            name = f"policy-{_digest([*key, text])}.o"
+            name = f"policy-{digest([*key, text])}.o"
             objects.append(_compile(text, folder / name, [clang.path], flags))
-        library = folder / f"sim-{_digest(str(path) for path in objects)}.so"
+        library = folder / f"sim-{digest(str(path) for path in objects)}.so"
         if not library.exists():
             partial = library.with_name(f".{library.name}.{os.getpid()}")
             link = [clang.path, "-shared", "-Wl,-Bsymbolic", "-o", str(partial)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scx_vsched.errors import UserError
-from scx_vsched.sim.report import QUANTILES, quantile
+from scx_vsched.sim.report import Measure, measures_of
 from scx_vsched.vm.intervals import Ratio, ratio
 
 if TYPE_CHECKING:
@@ -17,16 +17,7 @@ if TYPE_CHECKING:
     from scx_vsched.sim.scheduler import Scheduler
     from scx_vsched.sim.workload import Workload
 
-__all__ = ["Comparison", "Measure", "compare", "measures"]
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """A number that an outcome gives; `better` is "more" or "less"."""
-
-    name: str
-    unit: str
-    better: str
+__all__ = ["Comparison", "compare", "measures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +36,7 @@ class Comparison:
 
 def measures(outcome: Outcome, seconds: float) -> dict[Measure, float]:
     """Every measure that the outcome gives, with a value above 0."""
-    found = {
-        Measure(name, "/s", "more"): count / seconds
-        for name, count in outcome.counts.items()
-        if count
-    }
-    for name, values in outcome.latencies_ns.items():
-        ordered = sorted(values)
-        for label, part in QUANTILES.items() if ordered else ():
-            value = quantile(ordered, part) / 1000
-            found[Measure(f"{name} {label}", "us", "less")] = max(value, 0.001)
-    return found
+    return measures_of(outcome.counts, outcome.latencies_ns, seconds)
 
 
 def compare(

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from scx_vsched.sim.run import Outcome
 
-__all__ = ["plain", "quantile", "summary", "throughputs"]
+__all__ = ["Measure", "measures_of", "plain", "quantile", "summary", "throughputs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number that an outcome gives; `better` is "more" or "less"."""
+
+    name: str
+    unit: str
+    better: str
+
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -19,6 +30,21 @@ def quantile(ordered: Sequence[int], part: float) -> int:
     if not ordered:
         raise ValueError("no values")
     return ordered[min(len(ordered) - 1, max(0, -(-int(part * len(ordered) * 10**9) // 10**9) - 1))]
+
+
+def measures_of(
+    counts: Mapping[str, int], latencies_ns: Mapping[str, Sequence[int]], seconds: float
+) -> dict[Measure, float]:
+    """Every measure that counters and latencies of metrics give, with a value above 0."""
+    found = {
+        Measure(name, "/s", "more"): count / seconds for name, count in counts.items() if count
+    }
+    for name, values in latencies_ns.items():
+        ordered = sorted(values)
+        for label, part in QUANTILES.items() if ordered else ():
+            value = quantile(ordered, part) / 1000
+            found[Measure(f"{name} {label}", "us", "less")] = max(value, 0.001)
+    return found
 
 
 def throughputs(outcome: Outcome, seconds: float) -> dict[str, float]:

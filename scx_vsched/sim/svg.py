@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["timeline_svg"]
 
-_WIDTH, _LEFT, _TOP, _ROW, _BAR = 1200, 76, 46, 26, 16
+_WIDTH, _LEFT, _RIGHT, _TOP, _ROW, _BAR = 1200, 76, 28, 46, 26, 16
 # Okabe and Ito's colours, told apart by everyone, then tints of them for further tasks.
 _COLOURS = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#5b5b9a",
@@ -28,7 +28,7 @@ def timeline_svg(spans: Timeline, title: str) -> str:
     """The picture as text; the same for the same spans."""
     rows = len(spans.running)
     height = _TOP + rows * _ROW + 56
-    scale = (_WIDTH - _LEFT - 16) / (spans.end_ns - spans.start_ns)
+    scale = (_WIDTH - _LEFT - _RIGHT) / (spans.end_ns - spans.start_ns)
 
     def x(at_ns: int) -> float:
         return _LEFT + (at_ns - spans.start_ns) * scale
@@ -47,7 +47,7 @@ def timeline_svg(spans: Timeline, title: str) -> str:
         top = y(vcpu)
         out.append(f'<text x="{_LEFT - 8}" y="{top + 13}" text-anchor="end">vCPU {vcpu}</text>')
         out.append(
-            f'<rect x="{_LEFT}" y="{top}" width="{_WIDTH - _LEFT - 16}" height="{_BAR}" '
+            f'<rect x="{_LEFT}" y="{top}" width="{_WIDTH - _LEFT - _RIGHT}" height="{_BAR}" '
             'fill="#f2f2f2"/>'
         )
         for span in spans.running[vcpu]:
