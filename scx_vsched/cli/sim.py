@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scx_vsched.cli import sim_fuzz
+from scx_vsched.cli import sim_fidelity, sim_fuzz
 from scx_vsched.cli.settings import parse_settings
 from scx_vsched.cli.sim_output import TRACE_LIMIT, draw_timeline, stop_if_failed, write_trace
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command("fuzz")(sim_fuzz.fuzz_command)
 app.command("replay")(sim_fuzz.replay_command)
 app.command("record")(sim_fuzz.record_command)
+app.command("fidelity")(sim_fidelity.fidelity_command)
 
 _Profile = Annotated[
     str,

@@ -60,8 +60,9 @@ def read_text(name: str) -> str:
 def machine_of(profile: Profile, *, contended: bool = False) -> Machine:
     """The machine that `profile` describes, whose host has a hardware thread for each vCPU.
 
-    What the guest is told is true except for stacks, which share the hardware thread of their
-    first member. A quota is bandwidth control; the other mechanisms keep the vCPU away by the
+    What the guest is told is true except for stacks and for vCPUs of the same single host CPU,
+    which share the hardware thread of their first member. A quota is bandwidth control; the other
+    mechanisms keep the vCPU away by the
     clock.
     """
     places = _places(profile)
@@ -100,10 +101,11 @@ def _places(profile: Profile) -> list[tuple[int, int, int]]:
 
 def _pcpus(shapes: tuple[VcpuShape, ...]) -> list[int]:
     first: dict[str, int] = {}
-    return [
-        first.setdefault(shape.stack, vcpu) if shape.stack else vcpu
+    keys = [
+        f"cpu {shape.cpus[0]}" if len(shape.cpus) == 1 else shape.stack or f"own {vcpu}"
         for vcpu, shape in enumerate(shapes)
     ]
+    return [first.setdefault(key, vcpu) for vcpu, key in enumerate(keys)]
 
 
 def _thread(shape: VcpuShape, pcpu: int) -> HostThread:
