@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path  # noqa: TC003 - typer evaluates annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -126,7 +127,9 @@ def run(
         warmup_ns=round(warmup * 1e9),
         trace_limit=TRACE_LIMIT if trace or picture else 0,
     )
+    started = time.process_time()
     outcome = scheduler.run(machine, load, options)
+    took_s = time.process_time() - started
     title = f"{load.name} on {machine.name} under {scheduler.name}, seed {seed}"
     if as_json:
         about = {"machine": machine.name, "workload": load.name, "policy": scheduler.name}
@@ -135,6 +138,10 @@ def run(
         print(title)
         for line in summary(outcome, seconds):
             print(f"  {line}")
+        rate = outcome.records / max(took_s, 1e-9) / 1e6
+        print(
+            f"  {outcome.records:,} scheduling events in {took_s:.2f} s: {rate:.1f} million a second"
+        )
         print(f"  digest {outcome.digest}")
     if trace:
         write_trace(trace, outcome)
