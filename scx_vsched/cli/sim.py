@@ -139,9 +139,7 @@ def run(
         for line in summary(outcome, seconds):
             print(f"  {line}")
         rate = outcome.records / max(took_s, 1e-9) / 1e6
-        print(
-            f"  {outcome.records:,} scheduling events in {took_s:.2f} s: {rate:.1f} million a second"
-        )
+        print(f"  {outcome.records:,} scheduling events in {took_s:.2f} s: {rate:.1f} million/s")
         print(f"  digest {outcome.digest}")
     if trace:
         write_trace(trace, outcome)

@@ -286,7 +286,7 @@ static void setup_entity(struct entity *e, const struct sim_entity *is)
 	e->period = (struct event){.kind = EV_PERIOD, .owner = e};
 	e->gating = (struct event){.kind = EV_GATE, .owner = e};
 	/* threads of one hardware thread keep step with each other, as rivals do */
-	random_seed(random, 0x100 + is->pcpu);
+	random_seed(random, 0x20000000 + is->pcpu);
 	if (e->period_ns)
 		event_at(&e->period, e->period_ns - (is->phase_ns == NEVER ?
 							     random_below(random, e->period_ns) :

@@ -87,13 +87,18 @@ struct starter {
 	struct event event;
 	const struct sim_task *like;
 	u64 left;
+	u32 from; /* the vCPU of whoever starts them */
 };
 
 static void start_some(struct starter *starter)
 {
 	while (starter->left && !sim.draining) {
-		struct vcpu *from = &sim.vcpus[mask_first_and(&sim.active, &sim.active)];
+		u32 vcpu = mask_next_and(&sim.active, &sim.active, starter->from);
+		struct vcpu *from;
 
+		if (vcpu == NONE)
+			vcpu = mask_first_and(&sim.active, &sim.active);
+		from = &sim.vcpus[vcpu];
 		starter->left--;
 		sim.to_start--;
 		sim.this = from;
@@ -111,6 +116,10 @@ static void setup_tasks(void)
 	struct starter *starters = sim_alloc((sim.load->tasks + 1) * sizeof(*starters));
 
 	for (u32 i = 0; i < sim.load->tasks; i++) {
+		u64 random[2];
+
+		random_seed(random, 0x200 + i);
+		starters[i].from = random_below(random, sim.nr_vcpus);
 		starters[i].like = &sim.load->task[i];
 		starters[i].left = starters[i].like->count;
 		sim.to_start += starters[i].left;
