@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from scx_vsched.topology.domains import Domains
     from scx_vsched.topology.measure import Snapshot
-    from scx_vsched.topology.prober import ProbeSnapshot
+    from scx_vsched.topology.snapshot import ProbeSnapshot
 
 __all__ = ["measured_graph"]
 
@@ -35,6 +35,8 @@ def measured_graph(
         monotonic_ns=found.at_ns,
         probes=topology.effort.pair_probes if topology else 0,
         class_latency_ns=dict(topology.class_latency_ns) if topology else {},
+        settings=found.settings,
+        notes=found.degradations,
     )
     return VCpuGraph(
         domains,

@@ -37,7 +37,7 @@ def _parts(domains: Mapping[int, Domains], turn: int) -> Iterator[list[int]]:
     speakers = [vcpus[0] for vcpus in members(domains, Level.STACK).values()]
     for level in tuple(Level)[Level.CORE :]:
         inside = {vcpu: domains[vcpu] for vcpu in sorted(speakers)}
-        found = list(members(inside, level).values())
+        found = [list(vcpus) for vcpus in members(inside, level).values()]
         yield from found
         speakers = [vcpus[turn % len(vcpus)] for vcpus in found]
     yield sorted(speakers)

@@ -132,14 +132,14 @@ class _Gains:
         spins = self._spinner.spin({vcpu for pair in pairs for vcpu in pair}, duration_ns)
         for vcpu in spins.active:
             self._together.setdefault(vcpu, _Share()).add(spins, vcpu)
-        here = spins.active.keys()
-        left = [(a, b) for a, b in pairs if {a, b} <= here and not spins.together(a, b)]
-        here = set()
+        here = set(spins.active)
+        left = [pair for pair in pairs if here.issuperset(pair) and not spins.together(*pair)]
+        here.clear()
         for group in _independent(left):
             spins = self._spinner.spin(group, duration_ns)
             for vcpu in spins.active:
                 self._apart.setdefault(vcpu, _Share()).add(spins, vcpu)
-            here |= spins.active.keys()
+            here.update(spins.active)
         return [pair for pair in left if here.issuperset(pair)]
 
     def proven(self, pair: Pair) -> bool:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from scx_vsched.topology.measure import Prediction, VCpuMeasure
-from scx_vsched.topology.model import FULL_CAPACITY
-from scx_vsched.topology.records import Availability, Gap
+from scx_vsched.topology.looks import LookSettings
+from scx_vsched.topology.measure import VCpuMeasure
+from scx_vsched.topology.snapshot import ProbeSnapshot, seen_availability, vcpu_measure
 from scx_vsched.topology.spins import Spinner
 from scx_vsched.topology.stacks import find_stacks
 from scx_vsched.topology.vact import ActivityLog
@@ -23,16 +23,12 @@ from scx_vsched.topology.vcap import Vcap
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from scx_vsched.topology.evidence import Observation
-    from scx_vsched.topology.looks import LookSettings
     from scx_vsched.topology.measured import MeasuredTopology
     from scx_vsched.topology.prediction import Forecast
-    from scx_vsched.topology.records import Machine
-    from scx_vsched.topology.steal import SourceEvidence
-    from scx_vsched.topology.vcap import CapacityEstimate
+    from scx_vsched.topology.records import Availability, Machine
     from scx_vsched.topology.verify import Verdict
 
-__all__ = ["ProbeSnapshot", "Prober", "TopologyProbe"]
+__all__ = ["Prober", "TopologyProbe"]
 
 _SECOND_NS = 1_000_000_000
 # Verification of the topology: at first so often, then ever slower while nothing changes
@@ -61,28 +57,6 @@ class TopologyProbe:
     verifier: Callable[[Machine, MeasuredTopology], Verifies]
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeSnapshot:
-    """All that is known at `at_ns` (CLOCK_MONOTONIC).
-
-    `topology` is None until one was probed. `overhead` is the CPU time of all probing since the
-    first measurement, over the wall time and the number of vCPUs; None in the first second after
-    that. `degradations` are sentences
-    about what could not be measured, or less well. `topology_changes` counts topologies that
-    differed from the one before.
-    """
-
-    at_ns: int
-    measures: Mapping[int, VCpuMeasure]
-    estimates: Mapping[int, CapacityEstimate]
-    forecasts: Mapping[int, Forecast]
-    evidence: SourceEvidence
-    topology: MeasuredTopology | None
-    topology_changes: int
-    overhead: float | None
-    degradations: tuple[str, ...]
-
-
 class Prober:
     """Drives the probes of one machine. Not for use by several threads."""
 
@@ -101,7 +75,8 @@ class Prober:
         self._probe = topology
         self._limits = tuple(limits)
         self._cpu_ns = cpu_ns
-        self._vcap = Vcap(machine, settings, seed)
+        self._settings = settings or LookSettings()
+        self._vcap = Vcap(machine, self._settings, seed)
         self._logs: dict[int, ActivityLog] = {}
         self._topology: MeasuredTopology | None = None
         self._verifier: Verifies | None = None
@@ -171,7 +146,7 @@ class Prober:
             if vcpu in changed:
                 log.restart()
             log.add(look)
-            self._watches.extend(map(_availability, look))
+            self._watches.extend(map(seen_availability, look))
 
     def _sure(self) -> bool:
         estimates = self._vcap.estimates()
@@ -245,7 +220,7 @@ class Prober:
             if forecast:
                 forecasts[vcpu] = forecast
             if vcpu in estimates:
-                measures[vcpu] = _measure(estimates[vcpu], log, forecast)
+                measures[vcpu] = vcpu_measure(estimates[vcpu], log, forecast)
             else:
                 measures[vcpu] = VCpuMeasure()
         return ProbeSnapshot(
@@ -258,6 +233,11 @@ class Prober:
             topology_changes=self._topology_changes,
             overhead=self._overhead(now),
             degradations=self._degradations(unavailable, measures),
+            settings={
+                **asdict(self._settings),
+                "verify_first_ns": _VERIFY_FIRST_NS,
+                "verify_most_ns": _VERIFY_MOST_NS,
+            },
         )
 
     def _overhead(self, now_ns: int) -> float | None:
@@ -282,27 +262,3 @@ class Prober:
         if self._topology:
             found += self._topology.notes
         return tuple(found)
-
-
-def _measure(
-    estimate: CapacityEstimate, log: ActivityLog | None, forecast: Forecast | None
-) -> VCpuMeasure:
-    return VCpuMeasure(
-        capacity=estimate.capacity,
-        share=estimate.share,
-        speed=None if estimate.speed is None else round(FULL_CAPACITY * estimate.speed),
-        evidence=estimate.evidence,
-        steal_share=estimate.steal_share,
-        gap_share=estimate.gap_share,
-        activity=log.activity() if log else None,
-        prediction=Prediction(forecast.at_ns, forecast.confidence, forecast.period_ns)
-        if forecast
-        else None,
-    )
-
-
-def _availability(seen: Observation) -> Availability:
-    gaps = seen.gaps
-    if seen.open_gap_ns:
-        gaps = (*gaps, Gap(seen.end_ns - seen.open_gap_ns, seen.open_gap_ns))
-    return Availability(seen.vcpu, seen.start_ns, seen.end_ns, gaps, 0, 0, 0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from enum import Enum
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ _JUMP_ERRORS = 4.0
 _AGREE_ERRORS = 2.5
 _MOVES = 9
 _MOVE_FACTOR = 3.0
+_CALM_FACTOR = 1.5
+# So many samples in a row that agree are a change; more where errors alone would not tell.
+_CONFIRMED, _CONFIRMED_SMALL = 2, 3
 # After so many looks that agree with nothing the newest counts: the share itself is unsteady.
 _MAX_LOOKS = 4
 # What is published stays while the mean is nearer than this (share), or than its noise explains.
@@ -54,7 +57,7 @@ class ShareTracker:
         self.changes = 0  # of what is published, the first value apart
         self.steady = 0  # samples in a row without suspicion
         self._error = 0.0  # typical error of a sample
-        self._candidate: ShareSample | None = None
+        self._candidates: list[ShareSample] = []
         self._looks = 0
         self._last = 1.0
         self._moves: deque[float] = deque(maxlen=_MOVES)
@@ -68,7 +71,7 @@ class ShareTracker:
     @property
     def suspect(self) -> bool:
         """Whether the last sample awaits confirmation."""
-        return self._candidate is not None
+        return bool(self._candidates)
 
     def add(self, sample: ShareSample) -> Verdict:
         """Take in a sample."""
@@ -79,11 +82,14 @@ class ShareTracker:
         self._moves.append(abs(sample.share - self._last))
         self._last = sample.share
         tolerance = _tolerance(_JUMP_ERRORS, sample.error, self.error)
-        if abs(sample.share - self.mean) <= max(tolerance, self._restless()):
-            self._candidate = None
-            self._follow(sample)
-            return Verdict.STEADY
-        return self._doubt(sample)
+        off = abs(sample.share - self.mean)
+        if off > max(tolerance, self._restless()):
+            return self._doubt(sample, _CONFIRMED)
+        if off > self._calm():
+            return self._doubt(sample, _CONFIRMED_SMALL)
+        self._candidates = []
+        self._follow(sample)
+        return Verdict.STEADY
 
     def _restless(self) -> float:
         """By how much samples may differ on a vCPU whose share never rests.
@@ -92,19 +98,30 @@ class ShareTracker:
         """
         return _MOVE_FACTOR * median(self._moves) if len(self._moves) > _MOVES // 2 else 0.0
 
-    def _doubt(self, sample: ShareSample) -> Verdict:
+    def _calm(self) -> float:
+        """By how much samples differ on a vCPU that is so steady that less than errors tell.
+
+        A short look at a quota cannot know how exact it is. One move among the last is left out, as
+        the step may be; chance would have moved the samples there and back.
+        """
+        if len(self._moves) <= _MOVES // 2:
+            return math.inf
+        return max(_LEAST_JUMP, _CALM_FACTOR * sorted(self._moves)[-2])
+
+    def _doubt(self, sample: ShareSample, needed: int) -> Verdict:
+        """Takes in a sample far off; `needed` of those that agree are a change."""
         self.steady = 0
-        before = self._candidate
+        before = self._candidates
         self._looks = self._looks + 1 if before else 1
-        if before and abs(sample.share - before.share) <= _tolerance(
-            _AGREE_ERRORS, sample.error, before.error
-        ):
-            weights = (before.error**-2, sample.error**-2)
-            share = (before.share * weights[0] + sample.share * weights[1]) / sum(weights)
-            return self._change(share, math.hypot(before.error, sample.error) / math.sqrt(2))
+        if before and not _agree(sample, before[0]):
+            before.clear()
+        before.append(sample)
+        if len(before) >= needed:
+            weights = [one.error**-2 for one in before]
+            share = fmean([one.share for one in before], weights)
+            return self._change(share, 1 / math.sqrt(fmean(weights)))
         if self._looks >= _MAX_LOOKS:
             return self._change(sample.share, sample.error)
-        self._candidate = sample
         return Verdict.SUSPECT
 
     def _change(self, share: float, error: float) -> Verdict:
@@ -115,7 +132,7 @@ class ShareTracker:
     def _restart(self, share: float, error: float) -> None:
         self.mean, self._error = share, error
         self.samples, self.steady = 1, 0
-        self._candidate, self._looks = None, 0
+        self._candidates, self._looks = [], 0
 
     def _follow(self, sample: ShareSample) -> None:
         self.samples += 1
@@ -139,6 +156,10 @@ class ShareTracker:
     def _publish(self, share: float) -> None:
         self.published = share
         self.changes += 1
+
+
+def _agree(one: ShareSample, other: ShareSample) -> bool:
+    return abs(one.share - other.share) <= _tolerance(_AGREE_ERRORS, one.error, other.error)
 
 
 def _tolerance(errors: float, one: float, other: float) -> float:

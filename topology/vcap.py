@@ -11,23 +11,24 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
+from scx_vsched.topology.capacity import VCpuCapacity
 from scx_vsched.topology.evidence import observe, share_of
 from scx_vsched.topology.looks import Looks, LookSettings, next_window_ns
 from scx_vsched.topology.measure import Evidence
-from scx_vsched.topology.model import FULL_CAPACITY
 from scx_vsched.topology.records import Demand
 from scx_vsched.topology.speed import SpeedTracker
 from scx_vsched.topology.steal import STEAL_TICK_NS, Clocks, StealSource, stolen_between
-from scx_vsched.topology.tracking import ShareTracker, Verdict
+from scx_vsched.topology.tracking import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from scx_vsched.topology.capacity import CapacityEstimate
     from scx_vsched.topology.evidence import Observation, ShareSample
     from scx_vsched.topology.records import Machine
     from scx_vsched.topology.steal import SourceEvidence
 
-__all__ = ["CapacityEstimate", "CapacitySource", "GapSource", "Look", "Round", "Vcap"]
+__all__ = ["CapacitySource", "GapSource", "Look", "Round", "Vcap"]
 
 type Look = tuple[Observation, ...]
 """What was watched of one vCPU in one round, in the order of time; never empty."""
@@ -42,8 +43,6 @@ _HEAVY_EVERY_NS = 30_000 * _MS
 _HEAVY_AGAIN_NS = 2_000 * _MS
 # Steal counts ticks: doubt is settled by a span, with the look, that has some.
 _STEAL_AGAIN_NS = 200 * _MS
-# Steal says nothing of an idle vCPU; after this long without it the gaps count instead.
-_STEAL_FRESH_NS = 10_000 * _MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,38 +73,6 @@ class GapSource:
         return {vcpu: share_of(look) for vcpu, look in done.seen.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class CapacityEstimate:
-    """What is known of one vCPU.
-
-    `capacity` is what the scheduler gets and moves only when it matters; `share`, with its
-    standard error, is the newest mean. `changes` counts how often `capacity` moved.
-    """
-
-    capacity: int  # 0 to 1024
-    share: float  # 0 to 1
-    error: float
-    speed: float | None  # 0 to 1; None until the vCPU was seen spinning
-    evidence: Evidence
-    steal_share: float | None
-    gap_share: float | None
-    samples: int
-    changes: int
-    busy: bool
-
-
-class _VCpu:
-    """The state of one vCPU."""
-
-    def __init__(self, looks: Looks) -> None:
-        self.looks = looks
-        self.trackers = {Evidence.GAPS: ShareTracker(), Evidence.STEAL: ShareTracker()}
-        self.steal_at_ns = 0
-        self.samples = 0
-        self.capacity: int | None = None
-        self.changes = 0
-
-
 class Vcap:
     """Looks at the vCPUs of a machine, round by round, and keeps an estimate of each."""
 
@@ -119,7 +86,7 @@ class Vcap:
         self._steal = StealSource()
         self._gaps = GapSource()
         self._speed = SpeedTracker()
-        self._vcpus: dict[int, _VCpu] = {}
+        self._vcpus: dict[int, VCpuCapacity] = {}
         # Asking the machine costs a system call or more: once a round is enough.
         self._here: tuple[int, ...] = ()
         self._empty_until_ns = 0
@@ -141,7 +108,7 @@ class Vcap:
     def sure(self, vcpu: int, samples: int) -> bool:
         """Whether so many samples in a row agreed."""
         state = self._vcpu(vcpu)
-        tracker = state.trackers[self._used(state, self._machine.now_ns())]
+        tracker = state.tracker(self._used(state))
         return tracker.samples >= samples and not tracker.suspect
 
     def others_probed(self) -> None:
@@ -156,7 +123,11 @@ class Vcap:
     def estimates(self) -> dict[int, CapacityEstimate]:
         """What is known of each vCPU that was seen at least once."""
         return {
-            vcpu: self._estimate(vcpu, state, state.capacity)
+            vcpu: state.estimate(
+                self._used(state),
+                self._speed.speed(vcpu),
+                busy=state.looks.demand is Demand.SLEEP,
+            )
             for vcpu, state in sorted(self._vcpus.items())
             if state.capacity is not None
         }
@@ -183,9 +154,9 @@ class Vcap:
 
     # -- looking ---------------------------------------------------------------------------------
 
-    def _vcpu(self, vcpu: int) -> _VCpu:
+    def _vcpu(self, vcpu: int) -> VCpuCapacity:
         if vcpu not in self._vcpus:
-            self._vcpus[vcpu] = _VCpu(Looks(self._settings, self._rng))
+            self._vcpus[vcpu] = VCpuCapacity(Looks(self._settings, self._rng))
         return self._vcpus[vcpu]
 
     def _classify(self) -> tuple[Clocks, Clocks]:
@@ -286,57 +257,27 @@ class Vcap:
         for source in sources:
             for vcpu, sample in source.samples(done).items():
                 state = self._vcpu(vcpu)
-                verdict = state.trackers[source.evidence].add(sample)
+                verdict = state.add(source.evidence, sample, now)
                 if source.evidence is Evidence.GAPS and verdict is Verdict.CHANGED:
                     self._changed.add(vcpu)
-                if source.evidence is Evidence.STEAL:
-                    state.steal_at_ns = now
-                if source.evidence is self._used(state, now):
+                if source.evidence is self._used(state):
                     state.samples += 1
                     touched.add(vcpu)
         jitter = 2 * self._rng.random() - 1
         for vcpu in sorted(touched):
             state = self._vcpu(vcpu)
-            used = self._used(state, now)
-            tracker = state.trackers[used]
+            used = self._used(state)
+            tracker = state.tracker(used)
             if tracker.suspect:
                 state.looks.again(now + (_STEAL_AGAIN_NS if used is Evidence.STEAL else 0))
             elif vcpu in due:
                 state.looks.rest(now, steady_looks=tracker.steady, jitter=jitter)
-            self._publish(vcpu, state, tracker)
+            state.publish(used, self._speed.speed(vcpu))
 
-    def _used(self, state: _VCpu, now_ns: int) -> Evidence:
+    def _used(self, state: VCpuCapacity) -> Evidence:
         """The source that counts for one vCPU."""
         believed = self._steal.judge().kind is Evidence.STEAL
-        fresh = state.steal_at_ns and now_ns - state.steal_at_ns < _STEAL_FRESH_NS
-        return Evidence.STEAL if believed and fresh else Evidence.GAPS
-
-    def _publish(self, vcpu: int, state: _VCpu, tracker: ShareTracker) -> None:
-        if not tracker.samples:
-            return
-        speed = self._speed.speed(vcpu)
-        capacity = round(FULL_CAPACITY * tracker.published * (1.0 if speed is None else speed))
-        if state.capacity is not None and capacity != state.capacity:
-            state.changes += 1
-        state.capacity = capacity
-
-    def _estimate(self, vcpu: int, state: _VCpu, capacity: int) -> CapacityEstimate:
-        used = self._used(state, self._machine.now_ns())
-        tracker = state.trackers[used]
-        gaps, steal = state.trackers[Evidence.GAPS], state.trackers[Evidence.STEAL]
-        speed = self._speed.speed(vcpu)
-        return CapacityEstimate(
-            capacity=capacity,
-            share=tracker.mean,
-            error=tracker.error,
-            speed=speed,
-            evidence=used,
-            steal_share=steal.mean if steal.samples else None,
-            gap_share=gaps.mean if gaps.samples else None,
-            samples=state.samples,
-            changes=state.changes,
-            busy=state.looks.demand is Demand.SLEEP,
-        )
+        return state.used(self._machine.now_ns(), steal_believed=believed)
 
 
 def _ran(cpu_ns: int, observed: Observation) -> bool:

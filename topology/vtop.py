@@ -19,10 +19,11 @@ Source: vSched §3 for the pair probe and transitivity.
 from __future__ import annotations
 
 from collections import Counter
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.conclusion import Findings, conclude
+from scx_vsched.topology.cores import SURE, Cores
 from scx_vsched.topology.domains import Level, members
 from scx_vsched.topology.placement import Conflict, Ledger, Pair, Placement, ordered
 from scx_vsched.topology.questions import (
@@ -57,21 +58,13 @@ _ALL_PAIRS = 4.5
 _MOST_MISSES = 5
 # A class of fewer pairs than this is not believed before they were probed twice.
 _FEW_PAIRS = 3
-# Siblings of which spinning is so sure (correlation) are probed again when they seem to be none.
-_SURE = 0.85
 # Sampling may end when the nearest class outside cores has so many pairs.
 _SEEN_OFTEN = 4
-# All those without a sibling are compared where that takes no more than so many for each vCPU.
-_FEW_LONELY = 0.25
-# A class that scatters so much (natural logarithm) is several: too few pairs were seen of each.
-_BLURRED = 0.15
+# A class that scatters so much (natural logarithm) is several of which too few pairs were seen, as
+# long as these are few altogether.
+_BLURRED, _PLENTY = 0.15, 80
 # So many rounds of samples are enough where there is one class only.
 _SAMPLING_ROUNDS = 4
-# A core has no more threads.
-_MOST_THREADS = 8
-# Where spinning showed no contention, claimed siblings are believed to share a core when all other
-# pairs are so many times slower.
-_CORE_IS_FASTER = 3.0
 # Distances are no hierarchy when so many pairs, or such a part of all, contradict it for good.
 _MOST_DISTRUSTED, _DISTRUSTED_PART = 3, 0.05
 
@@ -97,7 +90,7 @@ class _Probe:
         self._spinner = Spinner(machine)
         self._stacks: tuple[tuple[int, ...], ...] = ()
         self._units = list(self._vcpus)
-        self._siblings = Siblings({}, frozenset())
+        self._cores = Cores(self._units, Siblings({}, frozenset()), claims)
         self._spins = Spins({}, 0, {})
         self._no_boundaries: list[float] = []  # latencies at which no classes part after all
         self._notes: list[str] = []
@@ -105,24 +98,30 @@ class _Probe:
     def run(self) -> MeasuredTopology:
         """All steps."""
         if len(self._vcpus) > 1:
-            self._spin_all()
-            self._verify_siblings()
+            self._verify_siblings(self._spin_all())
             self._sample()
             self._place()
         return conclude(self._findings())
 
     # -- stacks and siblings -----------------------------------------------------------------
 
-    def _spin_all(self) -> None:
+    def _spin_all(self) -> Siblings:
         stacks = find_stacks(self._spinner, self._vcpus)
         self._rounds.expect(stacks.spins)
         self._spins = stacks.spins
         self._stacks = self._verified(stacks)
-        for a, b in stacks.unclear:
-            self._notes.append(f"vCPUs {a} and {b} never ran together: stacked, or rarely there")
+        if stacks.unclear:
+            shown = " and ".join(map(str, stacks.unclear[0]))
+            more = len(stacks.unclear) - 1
+            others = f", and {more} more such pairs" if more else ""
+            self._notes.append(
+                f"vCPUs {shown} never ran together: stacked, or rarely there{others}"
+            )
         hidden = {vcpu for stack in self._stacks for vcpu in stack[1:]}
         self._units = [vcpu for vcpu in sorted(stacks.spins.active) if vcpu not in hidden]
-        self._siblings = find_siblings(self._spinner, self._units)
+        siblings = find_siblings(self._spinner, self._units)
+        self._cores = Cores(self._units, siblings, self._claims)
+        return siblings
 
     def _verified(self, stacks: Stacks) -> tuple[tuple[int, ...], ...]:
         """The stacks between whose neighbours no cache line passes."""
@@ -134,9 +133,9 @@ class _Probe:
         passed = {pair for pair, latency in found.items() if latency is not None}
         return tuple(stack for stack in stacks.sets if passed.isdisjoint(pairwise(stack)))
 
-    def _verify_siblings(self) -> None:
+    def _verify_siblings(self, siblings: Siblings) -> None:
         """Probes the likeliest siblings; claimed ones where spinning showed none."""
-        scores = self._siblings.pairs
+        scores = siblings.pairs
         pairs = sorted(scores, key=lambda pair: -scores[pair])
         if not pairs:
             claims = {unit: self._claims[unit] for unit in self._units if unit in self._claims}
@@ -160,32 +159,8 @@ class _Probe:
         for latency_ns in self._no_boundaries:
             classes = classes.joined_at(latency_ns)
         classified = self._ledger.classified(classes)
-        leaf = int(self._shows_cores(classes, classified))
+        leaf = int(self._cores.shown(classes, classified))
         return classes, Placement(self._units, classified, len(classes.classes), leaf)
-
-    def _shows_cores(self, classes: LatencyClasses, classified: Mapping[Pair, int | None]) -> bool:
-        """Whether the fastest class is within cores."""
-        fastest = [pair for pair, found in classified.items() if found == 0]
-        if not fastest:
-            return False
-        sizes = Placement(self._units, classified, 2, 0).members(0).values()
-        if max(map(len, sizes)) > _MOST_THREADS:
-            return False
-        scores = self._siblings.pairs
-        if scores and len(classes.classes) == 1:
-            return all(scores.get(pair, 0) >= _SURE for pair in fastest)
-        if scores:
-            return 2 * sum(pair in scores for pair in fastest) >= len(fastest)
-        latencies = [found.latency_ns for found in classes.classes[:2]]
-        return (
-            len(latencies) > 1
-            and latencies[1] >= _CORE_IS_FASTER * latencies[0]
-            and all(self._claimed_core(a) == self._claimed_core(b) for a, b in fastest)
-        )
-
-    def _claimed_core(self, unit: int) -> int:
-        """The core that a unit claims, one of its own (below 0) when it claims none."""
-        return self._claims[unit].core if unit in self._claims else -1 - unit
 
     def _speakers(self, placement: Placement) -> list[int]:
         """One vCPU of each core, the one that is there most of the time."""
@@ -206,6 +181,7 @@ class _Probe:
             nearest = Counter(self._ledger.classified(classes).values())[placement.leaf]
             known = len(classes.classes) > placement.leaf + 1
             clear = all(found.spread <= _BLURRED for found in classes.classes)
+            clear = clear or len(self._ledger.seen) >= _PLENTY
             enough = (known and nearest >= _SEEN_OFTEN) or number >= _SAMPLING_ROUNDS
             if clear and enough and not everyone:
                 break
@@ -226,13 +202,17 @@ class _Probe:
             speakers = [v for v in speakers if self._rounds.misses(v) < _MOST_MISSES]
             asked = next_questions(placement, self._ledger, guesses, speakers, self._spins)
             if not asked:
-                asked = strangers(placement, self._ledger) + self._lonely_siblings(placement)
+                asked = strangers(placement, self._ledger) + self._cores.lonely(
+                    placement, self._ledger
+                )
                 if self._rounds.probes < affordable:
                     asked += held_apart_by_few(placement, self._ledger, speakers)
             if not self._probe([*again, *asked]):
                 self._note_open(placement)
                 return
-        self._notes.append(f"stopped after {self._rounds.probes} pair probes")
+        self._notes.append(
+            f"The topology is incomplete: stopped after {self._rounds.probes} probes."
+        )
 
     def _note_open(self, placement: Placement) -> None:
         """Says whose comparison failed."""
@@ -240,35 +220,16 @@ class _Probe:
         if len(groups) > 1:
             self._notes.append(
                 f"vCPUs {groups[0][0]} and {groups[1][0]}, and others, never ran together: "
-                "what they are to each other is a guess"
+                "what they are to each other is a guess."
             )
             return
         open_to = placement.open_questions()
         if open_to:
             first = min(open_to)
             self._notes.append(
-                f"the domains of vCPUs {first} and {open_to[first][0]}, among others, could not be "
-                "compared: they may be one"
+                f"The domains of vCPUs {first} and {open_to[first][0]}, among others, could not be "
+                "compared: they may be one."
             )
-
-    def _lonely_siblings(self, placement: Placement) -> list[Pair]:
-        """Pairs of vCPUs near each other that may be siblings, although spinning did not show it.
-
-        Something slowed one of them down, and nobody knows what; or they are some of few without
-        a sibling, and may never have run at the same time.
-        """
-        if not self._siblings.pairs:
-            return []
-        alone = {core for core, units in placement.members(0).items() if len(units) == 1}
-        pairs = [
-            pair
-            for units in placement.members(1).values()
-            for pair in combinations(sorted(alone.intersection(units)), 2)
-            if self._ledger.latency_ns(pair) is None
-        ]
-        if len(pairs) <= _FEW_LONELY * len(self._units):
-            return pairs
-        return [pair for pair in pairs if not self._siblings.slowed.isdisjoint(pair)]
 
     def _to_repeat(
         self, placement: Placement, classified: Mapping[Pair, int | None]
@@ -278,7 +239,7 @@ class _Probe:
 
         def odd(pair: Pair, found: int | None) -> bool:
             tries = self._ledger.tries(pair)
-            if found != 0 and self._siblings.pairs.get(pair, 0) >= _SURE:
+            if found != 0 and self._cores.score(pair) >= SURE:
                 return tries < 3
             return tries < 2 and (found is None or sizes[found] < _FEW_PAIRS)
 
@@ -306,7 +267,7 @@ class _Probe:
             self._no_boundaries.append((inner * outer) ** 0.5)
             self._ledger.distrusted.clear()
             self._notes.append(
-                f"{inner:.0f} ns and {outer:.0f} ns make no hierarchy: taken for one class"
+                f"{inner:.0f} ns and {outer:.0f} ns make no hierarchy: taken for one class."
             )
             return
         involved = Counter(pair for c in conflicts for pair in (c.pair, *c.path))

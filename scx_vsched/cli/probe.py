@@ -53,7 +53,7 @@ def probe(
         bool,
         typer.Option(
             "--explain",
-            help="Say where figures come from: both sources of capacity, samples, what is missing.",
+            help="Say where figures come from: both sources of capacity, samples, the cost.",
         ),
     ] = False,
 ) -> None:

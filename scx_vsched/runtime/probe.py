@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from scx_vsched.topology.domains import Domains
-    from scx_vsched.topology.prober import ProbeSnapshot
     from scx_vsched.topology.records import Machine
+    from scx_vsched.topology.snapshot import ProbeSnapshot
 
 __all__ = ["ProbeOptions", "run_probe"]
 
@@ -181,7 +181,7 @@ class _Show:
         from rich.text import Text  # noqa: PLC0415
 
         graph = measured_graph(snapshot, self._claims)
-        lines = [*remarks(graph), *snapshot.degradations]
+        lines = remarks(graph)
         if self._options.explain:
-            lines = [*remarks(graph), *explanation(snapshot)]
+            lines += explanation(snapshot)
         return Group(Text(headline(graph)), graph_table(graph, snapshot.at_ns), *map(Text, lines))

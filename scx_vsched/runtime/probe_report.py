@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from scx_vsched.topology.measure import Evidence
 
 if TYPE_CHECKING:
+    from scx_vsched.topology.capacity import CapacityEstimate
     from scx_vsched.topology.prediction import Forecast
-    from scx_vsched.topology.prober import ProbeSnapshot
-    from scx_vsched.topology.vcap import CapacityEstimate
+    from scx_vsched.topology.snapshot import ProbeSnapshot
 
 __all__ = ["explanation"]
 
@@ -21,7 +21,7 @@ _SOURCES = {
 
 
 def explanation(found: ProbeSnapshot) -> list[str]:
-    """Both sources of capacity, the choice, each vCPU's samples, overhead, and what is missing."""
+    """Both sources of capacity, the choice, each vCPU's samples, and overhead."""
     evidence = found.evidence
     stolen = "not reported" if evidence.steal_ns is None else f"{evidence.steal_ns / _MS:.0f} ms"
     lines = [
@@ -41,7 +41,7 @@ def explanation(found: ProbeSnapshot) -> list[str]:
         lines.append(
             f"Probing took {found.overhead:.2%} of each vCPU's time since the first measurement."
         )
-    return [*lines, *found.degradations]
+    return lines
 
 
 def _estimate(estimate: CapacityEstimate) -> str:

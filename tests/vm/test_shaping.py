@@ -132,7 +132,7 @@ def seen(vm_kernels: dict[str, Kernel]) -> Seen:
 
     with Session(plans) as session:
         outcome = run_job(
-            vm_kernels["newest"],
+            vm_kernels["oldest"],
             Job(steps),
             shape=plans["mixed"].machine(),
             timeout_s=200,

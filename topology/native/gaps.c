@@ -29,6 +29,15 @@ bool gaps_add(struct gaps *gaps, uint64_t start_ns, uint64_t length_ns)
 	return gaps->count < gaps->max;
 }
 
+void gaps_shorten(struct gaps *gaps, uint64_t by_ns)
+{
+	for (uint32_t i = 0; i < gaps->count; i++) {
+		struct gap *gap = &gaps->list[i];
+
+		gap->length_ns -= by_ns < gap->length_ns ? by_ns : gap->length_ns;
+	}
+}
+
 void gaps_clip(struct gaps *gaps, uint64_t end_ns)
 {
 	struct gap *last;

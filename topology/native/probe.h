@@ -48,6 +48,8 @@ bool gaps_init(struct gaps *gaps, uint32_t max);
 void gaps_free(struct gaps *gaps);
 /* False when the list is full: the probe then has to end. */
 bool gaps_add(struct gaps *gaps, uint64_t start_ns, uint64_t length_ns);
+/* Takes @by_ns off the end of each. */
+void gaps_shorten(struct gaps *gaps, uint64_t by_ns);
 /* Forgets what lies after @end_ns. */
 void gaps_clip(struct gaps *gaps, uint64_t end_ns);
 uint64_t gaps_total(const struct gaps *gaps);

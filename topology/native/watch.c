@@ -112,7 +112,7 @@ static uint64_t sleep_and_wake(struct worker *worker, struct waits *waits)
 {
 	struct watch *watch = worker->job;
 	const bool counts = watch->waits && waits->file >= 0;
-	uint64_t due = watch->start_ns, now = due, blips = 0;
+	uint64_t due = watch->start_ns, now = due, blips = 0, prompt_ns = 0, prompts = 0;
 	bool going = true;
 
 	while (going && due + watch->period_ns <= watch->end_ns) {
@@ -126,6 +126,8 @@ static uint64_t sleep_and_wake(struct worker *worker, struct waits *waits)
 			going = away(worker, due, late, counts ? waits_read(waits) : 0);
 			blips = 0;
 		} else {
+			prompt_ns += late;
+			prompts++;
 			blips += late;
 			if (blips > BLIPS_NS && counts) {
 				waits_read(waits);
@@ -137,6 +139,9 @@ static uint64_t sleep_and_wake(struct worker *worker, struct waits *waits)
 		due += late / watch->period_ns * watch->period_ns;
 		going = going && !over(worker, now);
 	}
+	/* waking up takes as long after a gap, and is no part of it */
+	if (prompts)
+		gaps_shorten(&watch->gaps, prompt_ns / prompts);
 	return going && now < watch->end_ns ? watch->end_ns : now;
 }
 

@@ -21,7 +21,9 @@ _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 _SHARES_PERIOD_MS = 20
 # Away for so long, then there for as long.
 _AWAY_MS = (2, 3, 4, 6, 8, 10, 15, 20)
-_QUOTA_US, _QUOTA_PERIOD_US = 3_000, 10_000
+# Quotas of the second VM, where all want more than they get. Those of a stack ask for more than
+# their host CPU has: to share one that is enough for all costs nothing, and shows nowhere.
+_ALONE_US, _STACKED_US, _QUOTA_PERIOD_US = 3_000, 7_000, 10_000
 
 
 def _shaped(name: str, quota_ms: float, period_ms: float) -> Profile:
@@ -53,10 +55,9 @@ def stack_profiles() -> tuple[Profile, ...]:
     """Five contended vCPUs: a stacked pair, a stacked triple, and none stacked."""
 
     def profile(name: str, members: tuple[int, ...]) -> Profile:
-        shapes = tuple(
-            VcpuShape(_QUOTA_US, _QUOTA_PERIOD_US, stack=name if vcpu in members else "")
-            for vcpu in range(5)
-        )
+        alone = VcpuShape(_ALONE_US, _QUOTA_PERIOD_US)
+        stacked = VcpuShape(_STACKED_US, _QUOTA_PERIOD_US, stack=name)
+        shapes = tuple(stacked if vcpu in members else alone for vcpu in range(5))
         return Profile(name, "", shapes, smp="5")
 
     return profile("pair", (0, 3)), profile("triple", (0, 2, 4)), profile("none", ())

@@ -8,16 +8,17 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from probing import MS, SECOND, load, machine, prober, quota
+from probing import MS, SECOND, TOPOLOGY, load, machine, prober, quota
 
 from scx_vsched.errors import UserError
 from scx_vsched.topology.assembly import measured_graph
 from scx_vsched.topology.chosen import ChosenVCpus
 from scx_vsched.topology.document import document_text, parse_document
 from scx_vsched.topology.domains import Domains
+from scx_vsched.topology.looks import LookSettings
 from scx_vsched.topology.measure import Origin, Snapshot
 from scx_vsched.topology.native import NativeMachine
-from scx_vsched.topology.prober import Prober, TopologyProbe
+from scx_vsched.topology.prober import Prober
 from scx_vsched.topology.records import Relation
 from scx_vsched.topology.synthetic import (
     Always,
@@ -28,8 +29,6 @@ from scx_vsched.topology.synthetic import (
     SyntheticSpec,
     VCpuSpec,
 )
-from scx_vsched.topology.verify import Verifier
-from scx_vsched.topology.vtop import probe_topology
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from scx_vsched.topology.records import Availability, Demand
 
 INTERRUPT_S = 0.1
-TOPOLOGY = TopologyProbe(probe_topology, Verifier)
 
 
 def test_a_first_measurement_takes_no_longer_than_told() -> None:
@@ -86,6 +84,8 @@ def test_the_graph_holds_what_was_measured() -> None:
     loop.first(2 * SECOND)
     claims = {vcpu: Domains(vcpu, vcpu, 0, 0, 0) for vcpu in range(2)}
     graph = measured_graph(loop.snapshot(), claims, Snapshot(Origin.MEASURED))
+    assert graph.snapshot.notes == loop.snapshot().degradations != ()
+    assert graph.snapshot.settings["period_ns"] == LookSettings().period_ns
     assert graph.measures[0].capacity == pytest.approx(512, abs=25)
     read = parse_document(document_text(graph, loop.watches()))
     assert read.graph == graph
@@ -97,8 +97,12 @@ def test_the_graph_holds_what_was_measured() -> None:
     [
         (Hierarchy.regular(llcs=2, cores=4), Hierarchy.regular(llcs=2, cores=4).permuted(2)),
         (Hierarchy.regular(cores=4), Hierarchy.regular(cores=4).stacked((0, 3))),
+        (
+            Hierarchy.regular(cores=12),
+            Hierarchy.regular(cores=12).stacked(*((v, v + 6) for v in range(6))),
+        ),
     ],
-    ids=["caches", "newly stacked"],
+    ids=["caches", "newly stacked", "all newly stacked"],
 )
 @pytest.mark.parametrize("seed", range(3))
 def test_a_changed_topology_is_found_within_two_periods(
