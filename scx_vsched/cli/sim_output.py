@@ -29,7 +29,7 @@ def stop_if_failed(outcome: Outcome) -> None:
     for record in outcome.trace[-_TOLD:]:
         vcpu = "" if record.vcpu is None else f" vCPU {record.vcpu}"
         pid = "" if record.pid is None else f" task {record.pid}"
-        text = f"{record.at_ns:>14} {record.kind:<11}{vcpu}{pid} ({record.detail})"
+        text = f"{record.at_ns:>14} {record.kind:<11}{vcpu}{pid} ({record.why or record.detail})"
         typer.echo(text, err=True)
     typer.echo(f"{failure.at_ns:>14} {failure.name}: {failure.message}", err=True)
     raise typer.Exit(FAILED)

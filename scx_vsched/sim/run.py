@@ -54,13 +54,18 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A step of the run; `kind` is one of KINDS, `vcpu` and `pid` may be absent."""
+    """A step of the run; `kind` is one of KINDS, `vcpu` and `pid` may be absent.
+
+    A `decision` says which statistic of the scheduler counted it: `detail` is its place among
+    them, `why` its name.
+    """
 
     at_ns: int
     kind: str
     vcpu: int | None
     pid: int | None
     detail: int
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,8 @@ KINDS = (
     "wake", "enqueue", "switch_in", "preempted", "slept", "migrate", "tick", "kick", "ipi",
     "host_in", "host_out", "halt", "irq", "fork", "exit", "offline", "online", "affinity",
     "weight", "bypass", "host_change", "kept", "idle_claim", "request", "cgroup",
+    "decision",
+    "decision",
 )  # fmt: skip
 
 
@@ -369,13 +376,19 @@ def _options_table(options: Options) -> layout.Options:
     )
 
 
-def _trace(result: layout.Result) -> tuple[Record, ...]:
+def _trace(result: layout.Result, stat_names: Sequence[str]) -> tuple[Record, ...]:
     count, start = result.trace_records, result.trace_start
     absent = 2**32 - 1
-    return tuple(
-        Record(r.at, KINDS[r.kind], None if r.vcpu == absent else r.vcpu, r.task or None, r.detail)
-        for r in (result.trace[(start + i) % count] for i in range(count))
-    )
+    found = []
+    for i in range(count):
+        r = result.trace[(start + i) % count]
+        kind = KINDS[r.kind]
+        why = ""
+        if kind == "decision" and r.detail < len(stat_names):
+            why = stat_names[r.detail]
+        vcpu = None if r.vcpu == absent else r.vcpu
+        found.append(Record(r.at, kind, vcpu, r.task or None, r.detail, why))
+    return tuple(found)
 
 
 def _outcome(
@@ -410,7 +423,7 @@ def _outcome(
             TaskResult(t.pid, t.program, t.run_ns, t.waited_ns, t.wakeups, t.switches, t.migrations)
             for t in (result.task[i] for i in range(result.tasks))
         ),
-        trace=_trace(result),
+        trace=_trace(result, tuple(stats)),
         stats=stats,
         maps=maps,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scx_vsched.sim.timeline import Timeline
+    from scx_vsched.sim.timeline import Move, Timeline
 
     type _Scale = Callable[[int], float]
 
@@ -107,9 +107,15 @@ def _moves(spans: Timeline, x: _Scale, y: _Scale) -> list[str]:
     return [
         f'<line x1="{x(m.at_ns):.2f}" y1="{y(m.source) + _BAR / 2}" x2="{x(m.at_ns):.2f}" '
         f'y2="{y(m.target) + _BAR / 2}" stroke="#c00" stroke-width="0.7" stroke-opacity="0.6"/>'
-        f'<circle cx="{x(m.at_ns):.2f}" cy="{y(m.target) + _BAR / 2}" r="1.8" fill="#c00"/>'
+        f'<circle cx="{x(m.at_ns):.2f}" cy="{y(m.target) + _BAR / 2}" r="1.8" fill="#c00">'
+        f"<title>{_told(m)}</title></circle>"
         for m in spans.moves
     ]
+
+
+def _told(move: Move) -> str:
+    why = f", {move.why}" if move.why else ""
+    return f"task {move.pid}: vCPU {move.source} to {move.target}{why}"
 
 
 def _legend(spans: Timeline, y: float) -> list[str]:

@@ -14,7 +14,7 @@ __all__ = ["Move", "Span", "Timeline", "chrome_trace", "timeline"]
 
 # Steps that are worth a mark of their own in a trace viewer.
 _MARKS = ("wake", "migrate", "kick", "idle_claim", "fork", "exit", "affinity", "weight", "bypass",
-          "host_change", "offline", "online", "request")  # fmt: skip
+          "host_change", "offline", "online", "request", "decision")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,13 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A task goes from one vCPU to another."""
+    """A task goes from one vCPU to another; `why` is what the scheduler counted, if anything."""
 
     at_ns: int
     pid: int
     source: int
     target: int
+    why: str = ""
 
 
 @dataclass(slots=True)
@@ -72,10 +73,13 @@ def timeline(trace: Sequence[Record], vcpus: int, end_ns: int) -> Timeline:
     found.running = [[] for _ in range(vcpus)]
     hosted_since: list[int | None] = [None] * vcpus
     running_since: list[tuple[int, int] | None] = [None] * vcpus
+    decision: Record | None = None
     for record in trace:
         vcpu = record.vcpu
         if vcpu is None:
             continue
+        if record.kind == "decision":
+            decision = record
         if record.kind == "host_in":
             hosted_since[vcpu] = record.at_ns
         elif record.kind == "host_out":
@@ -94,7 +98,8 @@ def timeline(trace: Sequence[Record], vcpus: int, end_ns: int) -> Timeline:
                 found.running[vcpu].append(Span(task[0], record.at_ns, task[1]))
             running_since[vcpu] = None
         elif record.kind == "migrate" and record.pid is not None:
-            found.moves.append(Move(record.at_ns, record.pid, record.detail, vcpu))
+            why = decision.why if decision and decision.at_ns == record.at_ns else ""
+            found.moves.append(Move(record.at_ns, record.pid, record.detail, vcpu, why))
     for vcpu in range(vcpus):
         since, task = hosted_since[vcpu], running_since[vcpu]
         if since is not None:
@@ -128,7 +133,7 @@ def chrome_trace(trace: Sequence[Record], vcpus: int, end_ns: int) -> dict[str, 
                 {
                     "ph": "i",
                     "s": "t",
-                    "name": record.kind if record.pid is None else f"{record.kind} {record.pid}",
+                    "name": _name(record),
                     "pid": record.vcpu or 0,
                     "tid": 1,
                     "ts": record.at_ns / 1000,
@@ -136,6 +141,11 @@ def chrome_trace(trace: Sequence[Record], vcpus: int, end_ns: int) -> dict[str, 
                 }
             )
     return {"displayTimeUnit": "ns", "traceEvents": events}
+
+
+def _name(record: Record) -> str:
+    what = record.why or record.kind
+    return what if record.pid is None else f"{what} {record.pid}"
 
 
 def _complete(name: str, vcpu: int, row: int, span: Span) -> dict[str, Any]:

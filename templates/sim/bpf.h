@@ -69,6 +69,8 @@ struct sim_counter {
 	{#map, #member, __builtin_offsetof(typeof(*(map).value), member),                     \
 	 sizeof((map).value->member)}
 
+void sim_count(u32 stat);
+
 extern u32 sim_this_vcpu; /* the vCPU that executes the scheduler's code */
 
 void *sim_hash_lookup(void *map, const void *key);
@@ -106,9 +108,11 @@ static __always_inline void *sim_lookup_percpu(void *values, u32 max, u32 size, 
 
 u32 scx_bpf_nr_cpu_ids(void);
 
+/* What the scheduler counts is shown beside its steps; the comparison costs nothing at run time. */
 #define bpf_map_lookup_elem(map, key)                                                       \
-	sim_lookup((map)->type, (map)->value, SIM_KIND(map), SIM_MAX(map),                    \
-		   sizeof(*(map)->value), key)
+	(!__builtin_strcmp(#map, "&stats") ? sim_count(*(const u32 *)(key)) : (void)0,        \
+	 sim_lookup((map)->type, (map)->value, SIM_KIND(map), SIM_MAX(map),                    \
+		    sizeof(*(map)->value), key))
 #define bpf_map_lookup_percpu_elem(map, key, vcpu)                                          \
 	sim_lookup_percpu((map)->value, SIM_MAX(map), sizeof(*(map)->value), key, vcpu,       \
 			  scx_bpf_nr_cpu_ids())

@@ -43,9 +43,14 @@ const char *ext_op_name(const void *op)
  * A BPF program runs with migration disabled, which counts for the current task
  * (__bpf_prog_enter_recur() in kernel/bpf/trampoline.c).
  */
-static u32 enter(const void *op, u32 context)
+struct running_op {
+	u32 context;
+	const void *op;
+};
+
+static struct running_op enter(const void *op, u32 context)
 {
-	u32 before = sim.context;
+	struct running_op before = {sim.context, sim.op};
 
 	sim.context = context;
 	sim.op = op;
@@ -55,9 +60,10 @@ static u32 enter(const void *op, u32 context)
 	return before;
 }
 
-static void leave(u32 before)
+static void leave(struct running_op before)
 {
-	sim.context = before;
+	sim.context = before.context;
+	sim.op = before.op;
 	if (sim.this && sim.this->curr)
 		sim.this->curr->p.migration_disabled--;
 }
@@ -65,7 +71,7 @@ static void leave(u32 before)
 s32 call_op(void *op, u32 context, u64 a, u64 b, u64 c)
 {
 	u64 args[3] = {a, b, c};
-	u32 before = enter(op, context);
+	struct running_op before = enter(op, context);
 	s32 result = ((s32 (*)(u64 *))op)(args);
 
 	leave(before);
@@ -75,7 +81,7 @@ s32 call_op(void *op, u32 context, u64 a, u64 b, u64 c)
 void call_void_op(void *op, u32 context, u64 a, u64 b, u64 c)
 {
 	u64 args[3] = {a, b, c};
-	u32 before = enter(op, context);
+	struct running_op before = enter(op, context);
 
 	((void (*)(u64 *))op)(args);
 	leave(before);

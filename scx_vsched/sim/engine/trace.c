@@ -6,7 +6,19 @@
 #include "api.h"
 
 static struct sim_record *ring;
-static u64 ring_size;
+static u64 ring_size, next;
+
+static void keep(u32 kind, u32 vcpu, u32 pid, u32 detail)
+{
+	if (!ring_size) {
+		ring_size = sim.options->trace_limit ?: 256;
+		ring = sim_alloc(ring_size * sizeof(*ring));
+		sim.result.trace = ring;
+	}
+	ring[next++ % ring_size] = (struct sim_record){sim.now, kind, vcpu, pid, detail};
+	sim.result.trace_records = next < ring_size ? next : ring_size;
+	sim.result.trace_start = next < ring_size ? 0 : next % ring_size;
+}
 
 void record(u32 kind, const struct vcpu *v, const struct task *t, u32 detail)
 {
@@ -16,14 +28,14 @@ void record(u32 kind, const struct vcpu *v, const struct task *t, u32 detail)
 
 	sim.digest = (sim.digest ^ word) * 0xff51afd7ed558ccdULL;
 	sim.digest ^= (sim.digest >> 32) + detail;
-	if (!ring_size) {
-		ring_size = sim.options->trace_limit ?: 256;
-		ring = sim_alloc(ring_size * sizeof(*ring));
-		sim.result.trace = ring;
-	}
-	ring[sim.records % ring_size] =
-		(struct sim_record){sim.now, kind, vcpu, pid, detail};
 	sim.records++;
-	sim.result.trace_records = sim.records < ring_size ? sim.records : ring_size;
-	sim.result.trace_start = sim.records < ring_size ? 0 : sim.records % ring_size;
+	keep(kind, vcpu, pid, detail);
+}
+
+/* The scheduler counts something, which says why it does what comes next. No step of the run. */
+void sim_count(u32 stat)
+{
+	if (sim.options->trace_limit)
+		keep(REC_DECISION, sim.this ? sim.this->id : NONE, sim.ddsp_task ? sim.ddsp_task->p.pid : 0,
+		     stat);
 }
