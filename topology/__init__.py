@@ -1,7 +1,10 @@
-"""What the machine's vCPUs are and how they relate.
+"""What the machine's vCPUs are and how they relate: claimed, measured, drawn, handed on.
 
-Sources of truth produce a `Topology`: typed, validated, immutable. So far there is one, the
-kernel's own description, which in a guest is only what the hypervisor claims.
+`sysfs` reads what the guest was told. `prober` measures: capacity (`vcap`), activity (`vact`) and
+latency between vCPUs (`vtop`, `verify`) on a `Machine` (`records`), the real one (`native`) or a
+synthetic one. Both make a graph (`graph`), which is written and read (`document`), shown (`table`,
+`plot`), compared (`diff`) and turned into the scheduler's `Topology` (`convert`, `model`): typed,
+validated, immutable.
 """
 
 from scx_vsched.topology.model import Llc, Topology, VCpuPlace

@@ -10,11 +10,11 @@ Nothing here imports networkx: `run` gets from the probers' records to a `Topolo
 
 from __future__ import annotations
 
-from collections import Counter
 from statistics import median
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.domains import Domains, Level, combine, members, relation
+from scx_vsched.topology.measure import Origin
 from scx_vsched.topology.model import (
     FULL_CAPACITY,
     OTHER_NODE,
@@ -45,7 +45,10 @@ def graph_topology(graph: VCpuGraph, claimed: Mapping[int, Domains] | None = Non
     """
     domains = combine(graph.domains, claimed or {})
     distance = llc_latency(domains, graph.pairs(), graph.snapshot.class_latency_ns)
-    return build_topology(domains, graph.measures, llc_distance=distance)
+    own = graph.domains if graph.snapshot.origin is Origin.CLAIMED else graph.claimed
+    return build_topology(
+        domains, graph.measures, llc_distance=distance, told={**(claimed or {}), **own}
+    )
 
 
 def llc_latency(
@@ -79,10 +82,12 @@ def build_topology(
     measures: Mapping[int, VCpuMeasure] | None = None,
     *,
     llc_distance: LlcDistance,
+    told: Mapping[int, Domains] | None = None,
 ) -> Topology:
     """The scheduler's topology of vCPUs in domains, numbered as `domains.numbered` does.
 
-    Caches of the own node come before all others, in each group by `llc_distance`.
+    Caches of the own node come before all others, in each group by `llc_distance`. `told` is what
+    the kernel believes, where that is not `domains`.
     """
     llcs = members(domains, Level.LLC)
     lowest = {index: vcpus[0] for index, vcpus in members(domains, Level.STACK).items()}
@@ -116,7 +121,10 @@ def build_topology(
         ),
         llcs=tuple(Llc(llc, node_of[llc], near(llc)) for llc in llcs),
         nr_nodes=len(set(node_of.values())),
-        smt=max(Counter(own.core for own in domains.values()).values(), default=0) > 1,
+        smt=any(
+            len(vcpus) > 1
+            for vcpus in members(domains if told is None else told, Level.CORE).values()
+        ),
     )
 
 

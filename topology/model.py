@@ -70,12 +70,17 @@ class Llc:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """All possible vCPUs by number, and the caches by index."""
+    """All possible vCPUs by number, and the caches by index.
+
+    `smt` says that the kernel knows of a core with more than one vCPU. Only then does its mask of
+    wholly idle cores say anything (scx_bpf_get_idle_smtmask(), kernel/sched/ext_idle.c): it is by
+    the kernel's own topology, whatever was measured.
+    """
 
     vcpus: tuple[VCpuPlace, ...]
     llcs: tuple[Llc, ...]
     nr_nodes: int
-    smt: bool  # some core has more than one vCPU
+    smt: bool
 
     def __post_init__(self) -> None:
         """Raises UserError, with the reason, for a topology that the scheduler cannot use."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from enum import StrEnum
@@ -53,6 +54,14 @@ class Part(StrEnum):
     IDLE = "idle"
     STACKS = "stacks"
     OVERHEAD = "overhead"
+
+
+def _check_writable(path: Path | None) -> None:
+    """Refuse at once what would fail after minutes of measuring."""
+    from scx_vsched.errors import UserError
+
+    if path is not None and (path.is_dir() or not os.access(path.resolve().parent, os.W_OK)):
+        raise UserError(f"cannot write {path}", "name a file in a directory that exists")
 
 
 def accuracy_command(
@@ -107,6 +116,8 @@ def accuracy_command(
     from scx_vsched.vm.progress import step
 
     before = accuracy_records.load(again) if again else None
+    for path in (output, plot, markdown):
+        _check_writable(path)
     with step("Measuring", quiet) as say:
         measurement = accuracy.Measurement(select(find_kernels(), kernel), accel, say)
         for each in Part if part is None else part:

@@ -18,6 +18,7 @@ from scx_vsched.topology.records import (
 from scx_vsched.topology.synthetic.host import Host
 from scx_vsched.topology.synthetic.intervals import Interval, intersect, subtract, total
 from scx_vsched.topology.synthetic.spec import Steal, SyntheticSpec
+from scx_vsched.topology.synthetic.transfers import Transfers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -44,14 +45,13 @@ class SyntheticMachine:
         self.spec = spec
         self.counters = Counters()
         self._host = Host(spec, seed)
-        self._seed = seed
         self._rng = np.random.default_rng([seed, 7])
         self._now_ns = 1_000_000_000
         possible = range(len(spec.hierarchy.places))
         self._steal_ns = dict.fromkeys(possible, 0)
         self._busy_ns = dict.fromkeys(possible, 0)
         self._ran_ns = dict.fromkeys(possible, 0)
-        self._pair_factors: dict[tuple[int, int], float] = {}
+        self._transfers = Transfers(spec, seed, self._rng)
 
     # -- the truth, for tests ----------------------------------------------------------------
 
@@ -253,7 +253,8 @@ class SyntheticMachine:
                 if one[2] != other[2]:
                     latencies.append(float(other[0] - one[0]))
         else:
-            latencies, end_ns = self._transfers(pair, relation, together, end_ns, samples)
+            true_ns = self.spec.latencies.of(relation)
+            latencies, end_ns = self._transfers.seen(true_ns, pair, together, end_ns, samples)
         window = [(start_ns, end_ns)]
         return PairSample(
             a=pair[0],
@@ -263,46 +264,3 @@ class SyntheticMachine:
             both_ns=total(intersect(together, window)),
             elapsed_ns=end_ns - start_ns,
         )
-
-    def _transfers(
-        self,
-        pair: tuple[int, int],
-        relation: Relation,
-        together: list[Interval],
-        end_ns: int,
-        samples: int,
-    ) -> tuple[list[float], int]:
-        """The latencies seen while both ran, and when the last one was."""
-        noise = self.spec.noise
-        rng = self._rng
-        true = self.spec.latencies.of(relation) * self._pair_factor(pair)
-        if rng.random() < noise.spoilt:
-            true *= 1.3 * 7.7 ** rng.random()
-        values = true * np.exp(noise.sample * rng.standard_normal(samples))
-        values *= np.where(rng.random(samples) < noise.outliers, 2 * 25 ** rng.random(samples), 1)
-        away = rng.random(samples) < noise.preempted
-        away_ns = np.where(away, 2000 * 100 ** rng.random(samples), 0)
-        costs = self.spec.costs
-        done = np.cumsum(costs.transfers * values + away_ns + costs.sample_ns)
-        values += away_ns
-        latencies: list[float] = []
-        passed = 0
-        for start, end in together:
-            upto = int(np.searchsorted(done, passed + (end - start), side="right"))
-            latencies.extend(float(value) for value in values[len(latencies) : upto])
-            if upto >= samples:
-                return latencies, start + int(done[samples - 1]) - passed
-            passed += end - start
-            if end < end_ns:
-                # the transfer under way ends only when both are back
-                values[upto] += end_ns - end
-        return latencies, end_ns
-
-    def _pair_factor(self, pair: tuple[int, int]) -> float:
-        key = (min(pair), max(pair))
-        if key not in self._pair_factors:
-            drawn = np.random.default_rng([self._seed, *key]).standard_normal()
-            self._pair_factors[key] = float(
-                np.exp(self.spec.noise.pair * np.clip(drawn, -2.5, 2.5))
-            )
-        return self._pair_factors[key]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HELP_S = 0.3
-COMMANDS = ("run", "build", "check", "inspect", "policies", "topology", "vm")
+COMMANDS = ("run", "build", "check", "inspect", "policies", "probe", "topology", "vm")
 
 
 def scx_vsched(

@@ -28,7 +28,7 @@ def test_the_papers_vm() -> None:
     assert [vcpu.core for vcpu in topology.vcpus] == [v // 2 for v in range(12)]
     assert [vcpu.capacity for vcpu in topology.vcpus[3:9:5]] == [341, 51]
     assert topology.vcpus[8].latency_ns == 19_000_000
-    assert topology.smt
+    assert not topology.smt, "nobody told the kernel"
 
 
 @given(KEYS)
@@ -99,6 +99,16 @@ def test_claims_give_the_same_topology_by_either_road() -> None:
     assert {llc.index: set(llc.near) for llc in graph.llcs} == {
         llc.index: set(llc.near) for llc in claims.llcs
     }
+
+
+def test_siblings_count_only_where_the_kernel_knows_them() -> None:
+    measured = numbered({0: (0, 0, 0, 0, 0), 1: (1, 0, 0, 0, 0)})
+    snapshot = Snapshot(Origin.MEASURED)
+    assert not graph_topology(VCpuGraph(measured, snapshot=snapshot, claimed=flat(2))).smt
+    assert not graph_topology(VCpuGraph(measured, snapshot=snapshot)).smt
+    assert graph_topology(VCpuGraph(flat(2), snapshot=snapshot, claimed=measured)).smt
+    assert graph_topology(VCpuGraph(flat(2), snapshot=snapshot), measured).smt
+    assert graph_topology(VCpuGraph(measured, snapshot=Snapshot(Origin.CLAIMED))).smt
 
 
 @pytest.mark.parametrize("graph", [hpvm(), large(1024)], ids=["hpvm", "large"])
