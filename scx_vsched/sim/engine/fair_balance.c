@@ -172,6 +172,33 @@ static void balance_domains(struct vcpu *v)
 	}
 }
 
+/*
+ * smt_balance(), imbalanced_active_balance(): a core whose siblings both work gives one away to a
+ * core that has nothing to do, once it has failed a few times to do so without stopping it.
+ */
+static void spread_cores(struct vcpu *v)
+{
+	u32 core, sibling = NONE, busy = 0;
+
+	if (!sim.smt_active || v->nr_fair != 1)
+		return;
+	while ((sibling = mask_next_and(&sim.smt[v->id], &sim.active, sibling + 1)) != NONE)
+		busy += sim.vcpus[sibling].nr_fair > 0;
+	core = mask_first_and(&sim.idle_smt, &fair_domain[LEVEL_LLC][v->id]);
+	if (busy < 2 || core == NONE || !mask_test(v->curr->p.cpus_ptr, core)) {
+		v->failed_spreads = 0;
+		return;
+	}
+	/* nr_balance_failed > cache_nice_tries + 2, at the domain's balance_interval */
+	if (++v->failed_spreads * sim.machine->tick_ns <
+	    4000000ULL * mask_weight(&fair_domain[LEVEL_LLC][v->id]))
+		return;
+	if (!fair_is_idle(core))
+		return;
+	v->failed_spreads = 0;
+	v->push_to = &sim.vcpus[core];
+}
+
 /* sched_balance_trigger() */
 void fair_tick_balance(struct vcpu *v)
 {
@@ -180,4 +207,5 @@ void fair_tick_balance(struct vcpu *v)
 		v->next_kick = sim.now + sim.machine->tick_ns;
 		kick_idle(v);
 	}
+	spread_cores(v);
 }

@@ -153,28 +153,41 @@ static u32 idle_sibling(struct task *t, u32 prev, u32 target)
 	return found == NONE ? target : found;
 }
 
-/* sched_balance_find_dst_group(), _cpu(): the cache with most idle vCPUs, the local one first */
+static u32 nr_idle(const struct cpumask *domain)
+{
+	u32 vcpu = NONE, idle = 0;
+
+	while ((vcpu = mask_next_and(domain, &sim.active, vcpu + 1)) != NONE)
+		idle += fair_is_idle(vcpu);
+	return idle;
+}
+
+/*
+ * sched_balance_find_dst_group(), _cpu(): the cache with most idle vCPUs, the local one first, in it
+ * the core with most, and of equals the next in the ring that begins here (sd->groups).
+ */
 static u32 idlest(struct task *t, u32 this)
 {
-	u32 best = NONE, best_idle = 0;
+	u32 best = NONE, best_score = 0, llc_seen = NONE, llc_idle = 0;
 	u64 best_load = NEVER;
 
-	for (u32 i = 0; i < sim.nr_vcpus; i++) {
-		const struct cpumask *llc = &fair_domain[LEVEL_LLC][i];
-		u32 idle = 0;
+	for (u32 step = 0; step < sim.nr_vcpus; step++) {
+		u32 i = (this + step) % sim.nr_vcpus, score = 0;
 		u64 load;
 
 		if (!mask_test(t->p.cpus_ptr, i) || !sim.vcpus[i].active)
 			continue;
 		if (fair_is_idle(i)) {
-			for (u32 w = 0; w < sim.mask_words; w++)
-				idle += __builtin_popcountl(llc->bits[w] & sim.idle.bits[w]);
-			idle = 2 * idle + same_cache(i, this);
+			if (llc_seen == NONE || !same_cache(llc_seen, i))
+				llc_idle = nr_idle(&fair_domain[LEVEL_LLC][i]);
+			llc_seen = i;
+			score = (2 * llc_idle + same_cache(i, this)) << 8;
+			score += sim.smt_active ? nr_idle(&sim.smt[i]) : 1;
 		}
 		load = sim.vcpus[i].nr_fair ? load_of(&sim.vcpus[i]) + sim.vcpus[i].fair_load : 0;
-		if (best == NONE || idle > best_idle || (idle == best_idle && load < best_load)) {
+		if (best == NONE || score > best_score || (score == best_score && load < best_load)) {
 			best = i;
-			best_idle = idle;
+			best_score = score;
 			best_load = load;
 		}
 	}
