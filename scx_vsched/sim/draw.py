@@ -10,7 +10,7 @@ from scx_vsched.sim.build import KERNELS
 from scx_vsched.sim.case import Case
 from scx_vsched.sim.machine import HostThread, Machine, PCpu, VCpu
 from scx_vsched.sim.run import Options
-from scx_vsched.sim.scheduler import CHAOS
+from scx_vsched.sim.scheduler import CHAOS, DEFAULT
 from scx_vsched.sim.workload import (
     Group,
     Instruction,
@@ -36,11 +36,11 @@ def draw_case(seed: int) -> Case:
     rng = random.Random(seed)  # noqa: S311 - nothing secret is drawn
     machine = _machine(rng)
     end_ns = rng.choice((30, 100, 300, 1_000)) * _MS
-    policy = rng.choice(("core", "core", CHAOS, *builtin_policies()))
+    policy = rng.choice(("core", "core", CHAOS, CHAOS, DEFAULT, *builtin_policies()))
     tunables = {}
     if policy == CHAOS:
         tunables = {"salt": rng.randint(0, 1_000_000)}
-    elif rng.random() < 0.5:
+    elif policy != DEFAULT and rng.random() < 0.5:
         tunables = {"slice_us": rng.choice(_SLICES_US)}
     return Case(
         machine=machine,
