@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BAND", "Pair", "Row", "compare_with_vms", "markdown", "measured"]
 
-# How far, as a factor, a simulated ratio may lie outside of the interval that VMs gave.
+# How far apart, as a factor, the two 95 % intervals may lie.
 BAND = 1.10
+# An interval of VMs that spans more than this factor says nothing of a ratio.
+_USELESS = 2.0
 _FOLDER = Path(__file__).parent
 _SECONDS, _WARMUP, _SEEDS = 3.0, 0.5, 8
 
@@ -52,8 +54,13 @@ class Row:
 
     @property
     def agrees(self) -> bool:
-        """Within the interval that VMs gave, widened by the band."""
-        return self.vm.low / BAND <= self.sim.value <= self.vm.high * BAND
+        """Whether the intervals overlap once they are widened by the band."""
+        return self.vm.low / BAND <= self.sim.high and self.sim.low <= self.vm.high * BAND
+
+    @property
+    def certain(self) -> bool:
+        """Whether the VMs' interval is narrow enough to disagree with."""
+        return self.vm.high / self.vm.low <= _USELESS
 
     @property
     def same_sign(self) -> bool:
@@ -104,6 +111,8 @@ def markdown(rows: Sequence[Row]) -> list[str]:
     ]
     for row in rows:
         verdict = "agrees" if row.agrees and row.same_sign else "**differs**"
+        if not row.certain:
+            verdict = "VMs too uncertain"
         lines.append(
             f"| {row.profile} | {row.workload} | {row.measure} | {row.vm_default:,.0f} "
             f"| {row.sim_default:,.0f} | {row.vm} | {row.sim} | {verdict} |"
