@@ -10,11 +10,12 @@ Nothing here imports networkx: `run` gets from the probers' records to a `Topolo
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.domains import Domains, Level, combine, members, relation
-from scx_vsched.topology.measure import Origin
+from scx_vsched.topology.measure import Evidence, Origin
 from scx_vsched.topology.model import (
     FULL_CAPACITY,
     OTHER_NODE,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from scx_vsched.topology.measure import PairMeasure, VCpuMeasure
     from scx_vsched.topology.records import Relation
 
-__all__ = ["build_topology", "graph_topology", "llc_latency"]
+__all__ = ["build_topology", "graph_topology", "llc_latency", "with_measures"]
 
 type LlcDistance = Callable[[int, int], float]
 """How far two caches, by index, are from each other, in any unit; less is nearer."""
@@ -106,17 +107,9 @@ def build_topology(
         )
         return tuple((o, SAME_NODE if node_of[o] == home else OTHER_NODE) for o in others)
 
-    return Topology(
+    placed = Topology(
         vcpus=tuple(
-            VCpuPlace(
-                vcpu,
-                own.llc,
-                own.node,
-                own.core,
-                capacity=_capacity(measures, vcpu),
-                stack=lowest[own.stack],
-                latency_ns=_latency_ns(measures, vcpu),
-            )
+            VCpuPlace(vcpu, own.llc, own.node, own.core, stack=lowest[own.stack])
             for vcpu, own in sorted(domains.items())
         ),
         llcs=tuple(Llc(llc, node_of[llc], near(llc)) for llc in llcs),
@@ -126,13 +119,37 @@ def build_topology(
             for vcpus in members(domains if told is None else told, Level.CORE).values()
         ),
     )
+    return with_measures(placed, measures or {})
 
 
-def _capacity(measures: Mapping[int, VCpuMeasure] | None, vcpu: int) -> int:
-    measure = (measures or {}).get(vcpu)
+def with_measures(topology: Topology, measures: Mapping[int, VCpuMeasure]) -> Topology:
+    """The same placement with capacities and latencies as measured, else full and none.
+
+    A kernel that is told of steal takes it off what it counts as a task's run time
+    (kernel/sched/core.c, update_rq_clock_task): there a share of time would count twice.
+    """
+    told = any(measure.evidence is Evidence.STEAL for measure in measures.values())
+    return replace(
+        topology,
+        vcpus=tuple(
+            replace(
+                vcpu,
+                capacity=_capacity(measures.get(vcpu.id)),
+                pace=(_speed if told else _capacity)(measures.get(vcpu.id)),
+                latency_ns=_latency_ns(measures.get(vcpu.id)),
+            )
+            for vcpu in topology.vcpus
+        ),
+    )
+
+
+def _capacity(measure: VCpuMeasure | None) -> int:
     return FULL_CAPACITY if measure is None or measure.capacity is None else measure.capacity
 
 
-def _latency_ns(measures: Mapping[int, VCpuMeasure] | None, vcpu: int) -> int:
-    measure = (measures or {}).get(vcpu)
+def _speed(measure: VCpuMeasure | None) -> int:
+    return FULL_CAPACITY if measure is None or measure.speed is None else measure.speed
+
+
+def _latency_ns(measure: VCpuMeasure | None) -> int:
     return round(measure.activity.mean_ns) if measure and measure.activity else 0
