@@ -10,11 +10,13 @@ Nothing here imports networkx: `run` gets from the probers' records to a `Topolo
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.domains import Domains, Level, combine, members, relation
-from scx_vsched.topology.measure import Origin
+from scx_vsched.topology.measure import Evidence
 from scx_vsched.topology.model import (
     FULL_CAPACITY,
     OTHER_NODE,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from scx_vsched.topology.measure import PairMeasure, VCpuMeasure
     from scx_vsched.topology.records import Relation
 
-__all__ = ["build_topology", "graph_topology", "llc_latency"]
+__all__ = ["build_topology", "graph_topology", "llc_latency", "with_measures"]
 
 type LlcDistance = Callable[[int, int], float]
 """How far two caches, by index, are from each other, in any unit; less is nearer."""
@@ -45,10 +47,7 @@ def graph_topology(graph: VCpuGraph, claimed: Mapping[int, Domains] | None = Non
     """
     domains = combine(graph.domains, claimed or {})
     distance = llc_latency(domains, graph.pairs(), graph.snapshot.class_latency_ns)
-    own = graph.domains if graph.snapshot.origin is Origin.CLAIMED else graph.claimed
-    return build_topology(
-        domains, graph.measures, llc_distance=distance, told={**(claimed or {}), **own}
-    )
+    return build_topology(domains, graph.measures, llc_distance=distance)
 
 
 def llc_latency(
@@ -82,12 +81,10 @@ def build_topology(
     measures: Mapping[int, VCpuMeasure] | None = None,
     *,
     llc_distance: LlcDistance,
-    told: Mapping[int, Domains] | None = None,
 ) -> Topology:
     """The scheduler's topology of vCPUs in domains, numbered as `domains.numbered` does.
 
-    Caches of the own node come before all others, in each group by `llc_distance`. `told` is what
-    the kernel believes, where that is not `domains`.
+    Caches of the own node come before all others, in each group by `llc_distance`.
     """
     llcs = members(domains, Level.LLC)
     lowest = {index: vcpus[0] for index, vcpus in members(domains, Level.STACK).items()}
@@ -106,33 +103,46 @@ def build_topology(
         )
         return tuple((o, SAME_NODE if node_of[o] == home else OTHER_NODE) for o in others)
 
-    return Topology(
+    placed = Topology(
         vcpus=tuple(
-            VCpuPlace(
-                vcpu,
-                own.llc,
-                own.node,
-                own.core,
-                capacity=_capacity(measures, vcpu),
-                stack=lowest[own.stack],
-                latency_ns=_latency_ns(measures, vcpu),
-            )
+            VCpuPlace(vcpu, own.llc, own.node, own.core, stack=lowest[own.stack])
             for vcpu, own in sorted(domains.items())
         ),
         llcs=tuple(Llc(llc, node_of[llc], near(llc)) for llc in llcs),
         nr_nodes=len(set(node_of.values())),
-        smt=any(
-            len(vcpus) > 1
-            for vcpus in members(domains if told is None else told, Level.CORE).values()
+        smt=max(Counter(own.core for own in domains.values()).values(), default=0) > 1,
+    )
+    return with_measures(placed, measures or {})
+
+
+def with_measures(topology: Topology, measures: Mapping[int, VCpuMeasure]) -> Topology:
+    """The same placement with capacities and latencies as measured, else full and none.
+
+    A kernel that is told of steal takes it off what it counts as a task's run time
+    (kernel/sched/core.c, update_rq_clock_task): there a share of time would count twice.
+    """
+    told = any(measure.evidence is Evidence.STEAL for measure in measures.values())
+    return replace(
+        topology,
+        vcpus=tuple(
+            replace(
+                vcpu,
+                capacity=_capacity(measures.get(vcpu.id)),
+                pace=(_speed if told else _capacity)(measures.get(vcpu.id)),
+                latency_ns=_latency_ns(measures.get(vcpu.id)),
+            )
+            for vcpu in topology.vcpus
         ),
     )
 
 
-def _capacity(measures: Mapping[int, VCpuMeasure] | None, vcpu: int) -> int:
-    measure = (measures or {}).get(vcpu)
+def _capacity(measure: VCpuMeasure | None) -> int:
     return FULL_CAPACITY if measure is None or measure.capacity is None else measure.capacity
 
 
-def _latency_ns(measures: Mapping[int, VCpuMeasure] | None, vcpu: int) -> int:
-    measure = (measures or {}).get(vcpu)
+def _speed(measure: VCpuMeasure | None) -> int:
+    return FULL_CAPACITY if measure is None or measure.speed is None else measure.speed
+
+
+def _latency_ns(measure: VCpuMeasure | None) -> int:
     return round(measure.activity.mean_ns) if measure and measure.activity else 0

@@ -28,6 +28,7 @@ MAX_NEAR = 64
 FULL_CAPACITY = 1024
 
 _ALONE = -1
+_AS_CAPACITY = -1
 
 # Distances between caches, as the hook `steals` documents them; 1 is the same cache.
 SAME_NODE = 2
@@ -39,7 +40,9 @@ class VCpuPlace:
     """One possible vCPU; `llc`, `node` and `core` are indices that count from 0 without gaps.
 
     `stack` is the lowest vCPU on the same hardware thread: the vCPU's own number unless it is
-    stacked on another. `latency_ns` is the mean time for which it is taken away, 0 when it never is
+    stacked on another. `pace` is what a nanosecond that the kernel counts as run is worth: the
+    capacity, unless the kernel leaves stolen time out of that; then the core's speed alone.
+    `latency_ns` is the mean time for which it is taken away, 0 when it never is
     or nobody measured it.
     """
 
@@ -48,12 +51,15 @@ class VCpuPlace:
     node: int
     core: int
     capacity: int = FULL_CAPACITY  # 0 to 1024
+    pace: int = _AS_CAPACITY  # 0 to 1024
     stack: int = _ALONE
     latency_ns: int = 0
 
     def __post_init__(self) -> None:
         if self.stack == _ALONE:
             object.__setattr__(self, "stack", self.id)
+        if self.pace == _AS_CAPACITY:
+            object.__setattr__(self, "pace", self.capacity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,8 @@ class Topology:
                 raise UserError(f"vCPU {vcpu.id} and its cache are on different NUMA nodes")
             if not 0 <= vcpu.capacity <= FULL_CAPACITY:
                 raise UserError(f"vCPU {vcpu.id} has the capacity {vcpu.capacity}, not 0 to 1024")
+            if not 0 <= vcpu.pace <= FULL_CAPACITY:
+                raise UserError(f"vCPU {vcpu.id} has the pace {vcpu.pace}, not 0 to 1024")
             if vcpu.latency_ns < 0:
                 raise UserError(f"vCPU {vcpu.id} has the negative latency {vcpu.latency_ns} ns")
             self._check_stack(vcpu)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from scx_vsched.bpf.object import Link, Map
+    from scx_vsched.bpf.object import Link, Map, Program
 
 __all__ = [
     "DEFAULT_EXIT_DUMP_LEN",
@@ -191,6 +191,10 @@ class SchedulerObject:
     def map(self, name: str) -> Map:
         """The map called `name`; raises BpfError without one."""
         return self._object.map(name)
+
+    def program(self, name: str) -> Program:
+        """The program called `name`; raises BpfError without one."""
+        return self._object.program(name)
 
     def set_tunables(self, values: Mapping[str, int]) -> None:
         """Before load: values of tunables by name; raises UserError naming bounds and unit."""

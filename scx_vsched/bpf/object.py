@@ -8,6 +8,7 @@ are in bytes.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import sys
 from ctypes import byref, c_size_t
 from dataclasses import dataclass
@@ -167,6 +168,12 @@ class Map:
             raise ValueError(f"map {self.name}: {len(value)} bytes for {self.value_size}")
         calls = library().calls
         self._check(calls.bpf_map_update_elem(self.fd, self._key(key), value, 0), "write")
+
+    def shared(self, size: int) -> memoryview:
+        """After load: the first `size` bytes of a map with BPF_F_MMAPABLE, read and written in
+        place, each item of the view at once.
+        """
+        return memoryview(mmap.mmap(self.fd, size))
 
     def keys(self) -> Iterator[bytes]:
         """All keys; those added or removed meanwhile may be missed."""

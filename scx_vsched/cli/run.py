@@ -44,6 +44,18 @@ def run(
     slice_us: Annotated[
         int | None, typer.Option("--slice-us", metavar="N", help="Short for --set slice_us=N.")
     ] = None,
+    no_probe: Annotated[
+        bool,
+        typer.Option("--no-probe", help="Measure no vCPU: take what the machine claims on trust."),
+    ] = False,
+    topology: Annotated[
+        Path | None,
+        typer.Option(
+            "--topology",
+            metavar="FILE",
+            help="Measure no vCPU: take a document of `scx_vsched probe` on trust.",
+        ),
+    ] = None,
     stats: Annotated[
         float | None,
         typer.Option("--stats", metavar="SEC", min=0.1, help="Show statistics every SEC seconds."),
@@ -89,12 +101,16 @@ def run(
 ) -> None:
     """Schedule this machine until Ctrl-C gives the kernel's own scheduler back.
 
+    Measures the vCPUs meanwhile, and schedules by what it finds.
+
     Ends with 0 when it was asked to, 1 when it could not start, 3 when the kernel ended it.
     """
     if object_path and (policy or without):
         raise UserError(
             "--object contradicts --policy and --without: an object is already built from both"
         )
+    if no_probe and topology:
+        raise UserError("--no-probe contradicts --topology: either says where the topology is from")
     if monitor:
         from scx_vsched.runtime.monitor import monitor as show  # noqa: PLC0415
 
@@ -116,6 +132,8 @@ def run(
                 object_path=object_path,
                 without=tuple(without or ()),
                 tunables=tunables,
+                probe=not (no_probe or topology),
+                topology_path=topology,
                 stats_s=stats,
                 stats_json=stats_json,
                 verbose=verbose,

@@ -6,13 +6,14 @@ NICE_0_WEIGHT = 1024
 FULL_CAPACITY = 1024
 SAME_NODE = 2
 ANYWHERE = 3
+STRONG_PERCENT = 75
 
 
 class Core(Policy):
     """A fair general-purpose scheduler, before any trick about vCPUs.
 
-    Each task pays virtual time for what it runs, inversely to its weight and in proportion to the
-    vCPU's capacity; the task that has paid least runs next. A hook that another policy leaves out
+    Each task pays virtual time for what it runs, inversely to its weight and in proportion to what
+    the vCPU got done; the task that has paid least runs next. A hook that another policy leaves out
     is taken from here.
     """
 
@@ -36,7 +37,7 @@ class Core(Policy):
 
     def charge_ns(self, task: Task, vcpu: VCpu) -> u64:
         """What ran, as if on a vCPU of full capacity, divided by the weight."""
-        worth = task.ran_ns * vcpu.capacity // FULL_CAPACITY
+        worth = task.ran_ns * max(vcpu.pace, 1) // FULL_CAPACITY
         return worth * NICE_0_WEIGHT // max(task.weight, 1)
 
     def wakeup_vtime(self, task: Task, sched: Sched) -> u64:
@@ -64,6 +65,10 @@ class Core(Policy):
         """Any idle vCPU is better than waiting."""
         return ANYWHERE
 
+    def is_strong(self, vcpu: VCpu, sched: Sched) -> bool:
+        """One of each stack, since the others wait for it; no less than most of the mean."""
+        return vcpu.stack == vcpu.id and vcpu.capacity * 100 >= sched.mean_capacity * STRONG_PERCENT
+
     def follows_waker(self, task: Task, waker: VCpu, vcpu: VCpu, sync: bool) -> bool:
         """Into the waker's cache, where the data are; within it only to a far shorter queue."""
         if waker.llc != vcpu.llc:
@@ -79,7 +84,12 @@ class Core(Policy):
         return max(vcpu.queued // 2, 1)
 
     def steals(self, vcpu: VCpu, victim: VCpu, distance: u32) -> bool:
-        """Within the node always; across nodes when waiting there would take long."""
+        """Within the node always, across nodes when waiting there would take long.
+
+        Vain where both share a hardware thread: the work waits for that, not for the vCPU.
+        """
+        if vcpu.stack == victim.stack:
+            return False
         return distance <= SAME_NODE or victim.queued + victim.llc_queued >= self.steal_node_min
 
     def is_before(self, a: u64, b: u64) -> bool:

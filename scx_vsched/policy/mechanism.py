@@ -125,6 +125,14 @@ guest = Mechanism(
             "0 this one only, 1 its last-level cache, 2 its NUMA node, 3 everywhere.",
         ),
         Hook(
+            "is_strong",
+            (_VCPU, _SCHED),
+            "bool",
+            "Whether `vcpu` is a first choice among the idle vCPUs in scope; the others are taken "
+            "when no strong one is idle. Asked when the topology or a capacity changes, not when "
+            "tasks wake.",
+        ),
+        Hook(
             "follows_waker",
             (_TASK, Parameter("waker", "VCpu"), _VCPU, Parameter("sync", "bool")),
             "bool",
@@ -177,6 +185,10 @@ guest = Mechanism(
         Stat("rescued", "ran because they had waited too long"),
         Stat("kept", "ran on with a new slice, since nobody ahead of them waited"),
         Stat("hotplug", "vCPUs that came online or went offline"),
+        Stat("topologies", "topologies that were put in force after the first"),
+        Stat("settled", "tasks moved to another cache's queue because the topology changed"),
+        Stat("capacities", "times that new capacities or latencies were taken over"),
+        Stat("gaps", "ticks that came late: their vCPU had been taken away while it was busy"),
     ),
     # exiting tasks are scheduled like any other: they can hold locks for long
     ops_flags=("SCX_OPS_ENQ_EXITING",),

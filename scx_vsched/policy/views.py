@@ -68,6 +68,14 @@ class VCpu(_View):
 
     id: u32 = _attr(0, "number of the vCPU in the guest")
     capacity: u32 = _attr(1024, "share of time really available times speed", "1/1024")
+    pace: u32 = _attr(
+        1024,
+        "what a task's run time here is worth: the capacity, or the speed alone where the "
+        "kernel leaves stolen time out",
+        "1/1024",
+    )
+    latency_ns: u64 = _attr(0, "mean time for which it is taken away; 0 never or unknown", "ns")
+    stack: u32 = _attr(0, "lowest vCPU on the same hardware thread: its own id unless stacked")
     queued: u32 = _attr(0, "tasks in the queue of this vCPU")
     llc: u32 = _attr(0, "index of its last-level cache")
     llc_queued: u32 = _attr(0, "tasks in the queue of its last-level cache")
@@ -86,6 +94,7 @@ class Sched(_View):
     now_ns: u64 = _attr(0, "monotonic time", "ns")
     vtime: u64 = _attr(0, "virtual time of the vCPU or cache that the decision is about", "ns")
     vcpus: u32 = _attr(1, "online vCPUs")
+    mean_capacity: u32 = _attr(1024, "mean capacity of the online vCPUs", "1/1024")
 
 
 @dataclass(frozen=True, slots=True)

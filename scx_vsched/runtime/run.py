@@ -17,17 +17,20 @@ from scx_vsched.bpf.elf import read_object
 from scx_vsched.bpf.loader import AttachError, LoadError, check_tunables, read_meta
 from scx_vsched.errors import UserError
 from scx_vsched.runtime.display import JsonLines, LiveTable, TextLines, notice
+from scx_vsched.runtime.feeding import Feeding
 from scx_vsched.runtime.prerequisites import check_machine
 from scx_vsched.runtime.reading import Reading, RestartBudget
-from scx_vsched.runtime.session import loaded
+from scx_vsched.runtime.session import fed
 from scx_vsched.runtime.socket import SOCKET_PATH, StatsServer, describe_stats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from scx_vsched.bpf.exit_info import ExitInfo
+    from scx_vsched.bpf.feed import Feed
     from scx_vsched.bpf.loader import Attached
     from scx_vsched.runtime.display import Display
+    from scx_vsched.topology import Topology
 
 __all__ = ["DEFAULT_POLICY", "ENDED_BY_KERNEL", "RunOptions", "run"]
 
@@ -40,12 +43,18 @@ _WATCH_S = 0.25  # between looks at whether the kernel has ended the scheduler
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the command line says; `stats_s` is the interval of statistics, None for the default."""
+    """What the command line says; `stats_s` is the interval of statistics, None for the default.
+
+    The topology is at first as `topology_path` (a document of `scx_vsched probe`) or else the
+    machine says; with `probe` it follows what is measured meanwhile.
+    """
 
     policy: str = DEFAULT_POLICY
     object_path: Path | None = None
     without: tuple[str, ...] = ()
     tunables: Mapping[str, int] = field(default_factory=dict)
+    probe: bool = True
+    topology_path: Path | None = None
     stats_s: float | None = None
     stats_json: bool = False
     verbose: bool = False
@@ -60,9 +69,10 @@ def run(options: RunOptions) -> int:
 
     Returns the exit status; raises UserError where it cannot be started.
     """
+    topology = _topology(options.topology_path) if options.topology_path else None
     with _object_file(options) as path, _stop_on_signals() as stop:
         try:
-            return _Run(path, options, stop).run()
+            return _Run(path, options, topology, stop).run()
         except LoadError as error:
             if options.verbose:
                 notice("\n".join(error.log))
@@ -93,6 +103,22 @@ def _object_file(options: RunOptions) -> Iterator[Path]:
         yield out
 
 
+def _topology(path: Path) -> Topology:
+    """The topology in a document, for this machine."""
+    # The graph needs networkx, which takes long to import; only those who ask for it pay.
+    from scx_vsched.topology.convert import graph_topology  # noqa: PLC0415
+    from scx_vsched.topology.document import read_document  # noqa: PLC0415
+    from scx_vsched.topology.sysfs import read_claims  # noqa: PLC0415
+
+    claims = read_claims().domains
+    graph = read_document(path).graph
+    if strangers := sorted(set(graph.vcpus) - set(claims)):
+        raise UserError(
+            f"{path}: this machine has no vCPU {strangers[0]}", "the topology is another machine's"
+        )
+    return graph_topology(graph, claims)
+
+
 @contextlib.contextmanager
 def _stop_on_signals() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set; a second SIGINT interrupts as usual."""
@@ -114,9 +140,13 @@ def _stop_on_signals() -> Iterator[threading.Event]:
 class _Run:
     """A scheduler from its first attach to its end, across restarts that the kernel asks for."""
 
-    def __init__(self, path: Path, options: RunOptions, stop: threading.Event) -> None:
+    def __init__(
+        self, path: Path, options: RunOptions, topology: Topology | None, stop: threading.Event
+    ) -> None:
         self._path = path
         self._options = options
+        self._topology = topology
+        self._feeding = Feeding()
         self._stop = stop
         self._meta = read_meta(read_object(path), path)
         self._reading = Reading(self._meta.policy)
@@ -146,10 +176,10 @@ class _Run:
     def _lives(self, display: Display) -> ExitInfo | None:
         """Run the scheduler, anew whenever the kernel asks for it; how it ended at last."""
         budget = RestartBudget()
-        with contextlib.ExitStack() as server:
+        with contextlib.ExitStack() as company:
             while True:
                 started = time.monotonic()
-                info = self._life(display, server)
+                info = self._life(display, company)
                 if info is None or not info.wants_restart or self._stop.is_set():
                     return info
                 if not budget.take(time.monotonic() - started):
@@ -158,14 +188,18 @@ class _Run:
                 notice(f"the kernel asks for a restart: {info.summary()}")
                 self._reading.restarted()
 
-    def _life(self, display: Display, server: contextlib.ExitStack) -> ExitInfo | None:
-        """Load it, attach it, watch it; why it ended, None where the kernel does not say."""
+    def _life(self, display: Display, company: contextlib.ExitStack) -> ExitInfo | None:
+        """Load it, attach it, watch it; why it ended, None where the kernel does not say.
+
+        What lasts from its first life to the end of its last is entered into `company`.
+        """
         try:
-            with self._attached() as running:
+            with self._attached() as (running, feed):
                 with self._reading.following(running):
                     if not self._reading.meter.running:
-                        self._begin(server)
-                    info = self._watch(running, display)
+                        self._begin(company)
+                    with self._feeding.following(feed):
+                        info = self._watch(running, display)
                     running.detach()
                 return info or running.exit_info()
         except AttachError as error:
@@ -174,16 +208,17 @@ class _Run:
             return error.info  # it ended before it was at work
 
     @contextlib.contextmanager
-    def _attached(self) -> Iterator[Attached]:
+    def _attached(self) -> Iterator[tuple[Attached, Feed]]:
         options = self._options
-        with loaded(
+        with fed(
             self._path,
+            topology=self._feeding.topology or self._topology,
             tunables=options.tunables,
             timeout_ms=options.timeout_ms,
             exit_dump_len=options.exit_dump_len,
             verifier_stats=options.verbose,
             debug=options.verbose,
-        ) as obj:
+        ) as (obj, feed):
             if options.verbose:
                 notice("\n".join(obj.log))
                 for program in obj.programs:
@@ -192,19 +227,22 @@ class _Run:
                         f"states verified in {program.time_us} us"
                     )
             with obj.attach() as running:
-                yield running
+                yield running, feed
 
-    def _begin(self, stack: contextlib.ExitStack) -> None:
-        """Start the clock, and answer on the statistics socket until `stack` is closed."""
+    def _begin(self, company: contextlib.ExitStack) -> None:
+        """Start the clock, the statistics socket and the prober."""
         self._reading.meter.start()
         if self._options.duration_s:
             self._deadline = time.monotonic() + self._options.duration_s
         notice(f"{self._meta.policy} is at work; Ctrl-C ends it")
         meta = describe_stats(self._meta.stats)
         try:
-            stack.enter_context(StatsServer(self._reading.answer, meta, self._options.socket_path))
+            server = StatsServer(self._reading.answer, meta, self._options.socket_path)
+            company.enter_context(server)
         except UserError as error:  # a scheduler without the socket is still a scheduler
             notice(f"warning: {error.message}")
+        if self._options.probe:
+            company.enter_context(self._feeding)
 
     def _watch(self, running: Attached, display: Display) -> ExitInfo | None:
         """Show statistics until the kernel ends the scheduler (why) or it is time to (None)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from scx_vsched.bpf.feed import feed_constants, feed_tables
+from scx_vsched.bpf.feed import Feed, feed_constants
 from scx_vsched.bpf.loader import SchedulerObject, misfit
 from scx_vsched.topology import claimed_topology
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["loaded"]
+    from scx_vsched.topology.model import Topology
+
+__all__ = ["fed", "loaded"]
 
 
 @contextlib.contextmanager
@@ -21,25 +23,38 @@ def loaded(
     path: Path,
     *,
     tunables: Mapping[str, int] | None = None,
+    verifier_stats: bool = False,
+) -> Iterator[SchedulerObject]:
+    """The object in `path`, verified and fed with this machine's topology as it claims to be.
+
+    Raises UserError for settings out of bounds and for whatever the kernel refuses.
+    """
+    with fed(path, tunables=tunables, verifier_stats=verifier_stats) as (obj, _):
+        yield obj
+
+
+@contextlib.contextmanager
+def fed(
+    path: Path,
+    *,
+    topology: Topology | None = None,
+    tunables: Mapping[str, int] | None = None,
     timeout_ms: int | None = None,
     exit_dump_len: int | None = None,
     verifier_stats: bool = False,
     debug: bool = False,
-) -> Iterator[SchedulerObject]:
-    """The object in `path`, verified and fed with this machine's topology as it is now.
-
-    Raises UserError for settings out of bounds and for whatever the kernel refuses.
-    """
+) -> Iterator[tuple[SchedulerObject, Feed]]:
+    """The same with any `topology` (None: the claimed one), and what changes it from then on."""
+    claimed = claimed_topology()
     with SchedulerObject.open(path, debug=debug) as obj:
         obj.set_tunables(tunables or {})
         obj.set_ops(timeout_ms=timeout_ms, exit_dump_len=exit_dump_len)
-        topology = claimed_topology()
         with _fitting(obj):
-            feed_constants(obj, topology)
+            feed_constants(obj, len(claimed.vcpus))
         obj.load(verifier_stats=verifier_stats)
         with _fitting(obj):
-            feed_tables(obj, topology)
-        yield obj
+            feed = Feed(obj, topology or claimed, claimed)
+        yield obj, feed
 
 
 @contextlib.contextmanager

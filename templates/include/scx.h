@@ -29,6 +29,7 @@ void bpf_iter_scx_dsq_destroy(struct bpf_iter_scx_dsq *it) __ksym;
 struct bpf_cpumask *bpf_cpumask_create(void) __ksym;
 void bpf_cpumask_release(struct bpf_cpumask *mask) __ksym;
 void bpf_cpumask_set_cpu(u32 cpu, struct bpf_cpumask *mask) __ksym;
+void bpf_cpumask_clear_cpu(u32 cpu, struct bpf_cpumask *mask) __ksym;
 bool bpf_cpumask_test_cpu(u32 cpu, const struct cpumask *mask) __ksym __pure;
 bool bpf_cpumask_and(struct bpf_cpumask *dst, const struct cpumask *a,
 		     const struct cpumask *b) __ksym;
@@ -178,15 +179,43 @@ static __always_inline bool dsq_move(struct bpf_iter_scx_dsq *it, struct task_st
 	return scx_bpf_dispatch_from_dsq(it, p, dsq, 0);
 }
 
-/* Moves the tasks of the queue @from that belong to @cpu's runqueue to @cpu's local queue. */
+/* The same into an ordered queue, with the key @vtime. */
+void scx_bpf_dsq_move_set_vtime(struct bpf_iter_scx_dsq *it, u64 vtime) __ksym __weak;
+bool scx_bpf_dsq_move_vtime(struct bpf_iter_scx_dsq *it, struct task_struct *p, u64 dsq,
+			    u64 flags) __ksym __weak;
+void scx_bpf_dispatch_from_dsq_set_vtime(struct bpf_iter_scx_dsq *it, u64 vtime) __ksym __weak;
+bool scx_bpf_dispatch_vtime_from_dsq(struct bpf_iter_scx_dsq *it, struct task_struct *p, u64 dsq,
+				     u64 flags) __ksym __weak;
+
+static __always_inline bool dsq_move_vtime(struct bpf_iter_scx_dsq *it, struct task_struct *p,
+					   u64 dsq, u64 vtime)
+{
+	if (KFUNC_EXISTS(scx_bpf_dsq_move_vtime)) {
+		scx_bpf_dsq_move_set_vtime(it, vtime);
+		return scx_bpf_dsq_move_vtime(it, p, dsq, 0);
+	}
+	scx_bpf_dispatch_from_dsq_set_vtime(it, vtime);
+	return scx_bpf_dispatch_vtime_from_dsq(it, p, dsq, 0);
+}
+
+/* Lets all tasks of a queue be enqueued again: 7.1 (kernel/sched/ext.c, scx_bpf_dsq_reenq). */
+void scx_bpf_dsq_reenq(u64 dsq_id, u64 reenq_flags) __ksym __weak;
+
+/*
+ * Moves the tasks of the queue @from that belong to @cpu's runqueue to @cpu's local queue, @cpu
+ * being offline already: the kernel puts what is enqueued there now onto the local queue itself.
+ */
 static __always_inline void dsq_drain_cpu(u64 from, s32 cpu)
 {
 	u64 to = CORE_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL_ON) | cpu;
 	struct bpf_iter_scx_dsq it;
 	struct task_struct *p;
 
-	if (!KFUNC_EXISTS(bpf_iter_scx_dsq_new))
+	if (!KFUNC_EXISTS(bpf_iter_scx_dsq_new)) {
+		if (KFUNC_EXISTS(scx_bpf_dsq_reenq))
+			scx_bpf_dsq_reenq(from, 0);
 		return;
+	}
 	if (!bpf_iter_scx_dsq_new(&it, from, 0)) {
 		while ((p = bpf_iter_scx_dsq_next(&it))) {
 			if (scx_bpf_task_cpu(p) == cpu)
@@ -225,6 +254,7 @@ struct sched_ext_ops {
 	void (*dispatch)(s32 cpu, struct task_struct *prev);
 	void (*running)(struct task_struct *p);
 	void (*stopping)(struct task_struct *p, bool runnable);
+	void (*tick)(struct task_struct *p);
 	void (*set_weight)(struct task_struct *p, u32 weight);
 	void (*cpu_online)(s32 cpu);
 	void (*cpu_offline)(s32 cpu);

@@ -30,12 +30,16 @@ const char vsched_meta[] SEC(".vsched") =
 	"g to do\",\"name\":\"stolen_near\"},{\"doc\":\"taken from another cache by a vCPU with nothing t"
 	"o do\",\"name\":\"stolen_far\"},{\"doc\":\"ran because they had waited too long\",\"name\":\"rescued"
 	"\"},{\"doc\":\"ran on with a new slice, since nobody ahead of them waited\",\"name\":\"kept\"},{\""
-	"doc\":\"vCPUs that came online or went offline\",\"name\":\"hotplug\"}],\"tunables\":[{\"default\":"
-	"5000,\"doc\":\"run before others get a turn\",\"max\":100000,\"min\":100,\"name\":\"slice_us\",\"type"
-	"\":\"u64\",\"unit\":\"us\"},{\"default\":10,\"doc\":\"bound on waiting, however small the weight\",\"m"
-	"ax\":25,\"min\":1,\"name\":\"max_wait_s\",\"type\":\"u64\",\"unit\":\"s\"},{\"default\":2,\"doc\":\"waiting "
-	"tasks needed to steal across NUMA nodes\",\"max\":1024,\"min\":1,\"name\":\"steal_node_min\",\"typ"
-	"e\":\"u64\",\"unit\":\"tasks\"}],\"version\":\"X\"}";
+	"doc\":\"vCPUs that came online or went offline\",\"name\":\"hotplug\"},{\"doc\":\"topologies that "
+	"were put in force after the first\",\"name\":\"topologies\"},{\"doc\":\"tasks moved to another c"
+	"ache's queue because the topology changed\",\"name\":\"settled\"},{\"doc\":\"times that new capa"
+	"cities or latencies were taken over\",\"name\":\"capacities\"},{\"doc\":\"ticks that came late: "
+	"their vCPU had been taken away while it was busy\",\"name\":\"gaps\"}],\"tunables\":[{\"default\""
+	":5000,\"doc\":\"run before others get a turn\",\"max\":100000,\"min\":100,\"name\":\"slice_us\",\"typ"
+	"e\":\"u64\",\"unit\":\"us\"},{\"default\":10,\"doc\":\"bound on waiting, however small the weight\",\""
+	"max\":25,\"min\":1,\"name\":\"max_wait_s\",\"type\":\"u64\",\"unit\":\"s\"},{\"default\":2,\"doc\":\"waiting"
+	" tasks needed to steal across NUMA nodes\",\"max\":1024,\"min\":1,\"name\":\"steal_node_min\",\"ty"
+	"pe\":\"u64\",\"unit\":\"tasks\"}],\"version\":\"X\"}";
 
 /* ---- Constants that the loader sets, and state ---- */
 
@@ -51,21 +55,19 @@ const volatile struct {
 };
 
 const volatile u32 nr_vcpu_ids = 1; /* possible vCPUs */
-const volatile u32 nr_llcs = 1;
-const volatile u32 nr_nodes = 1;
-const volatile bool smt = false; /* some core has more than one vCPU */
+const volatile u64 tick_ns = 4000000; /* the kernel's tick: 1 s / CONFIG_HZ */
 const volatile u32 exit_dump_len = 32768;
-
-u32 online_vcpus;
 
 #define MAX_VCPUS 4096
 #define MAX_LLCS 1024
 #define MAX_NODES 1024
+#define DOMAINS (MAX_LLCS + MAX_NODES + 1)
 #define PATIENCE_MS 250
 #define PATIENCE_DISPATCHES 64 /* between two looks at the clock */
 #define MAX_BATCH 8 /* tasks that a vCPU takes from its queue at once */
 #define MAX_SIBLINGS 64 /* vCPUs of a cache that a vCPU looks at when it has nothing to do */
 #define MAX_NEAR 64 /* caches that a vCPU steals from, nearest first */
+#define GAP_NS 1000000 /* a tick that is less late says nothing */
 
 /* Queues: one for each vCPU and one for each cache. */
 #define VCPU_DSQ(vcpu) (0x10000ULL + (vcpu))
@@ -78,25 +80,71 @@ struct patience {
 };
 
 /*
+ * The topology is there twice. Operations read the copy that `epoch & 1` names; user space writes
+ * the other one, has vsched_switch_topology() put it in force, and touches the former copy again
+ * only when no operation can still be reading it. So an operation that takes `epoch` once sees one
+ * topology, the whole of it.
+ */
+u32 epoch;
+
+/* Each copy as a whole. */
+struct extent {
+	u32 nr_llcs;
+	u32 nr_nodes;
+	bool siblings_known; /* cores have several vCPUs, and the kernel knows which */
+} extents[2];
+
+u32 online_vcpus;
+u32 weak_vcpus; /* those that the policy does not call strong */
+u32 mean_capacity = 1024; /* of those that are online */
+/* Odd while a vCPU comes or goes; two equal even values say that none did between. */
+u32 hotplug_seq;
+
+/* Where a vCPU is, in one copy of the topology. */
+struct spot {
+	u16 llc;
+	u16 node;
+	u16 next; /* the next vCPU of the same cache, in a ring */
+	u16 stack; /* the lowest vCPU on the same hardware thread */
+};
+
+/*
  * A vCPU. The first part is what the topology says, written by user space; the rest is what the
  * vCPU is doing, written by itself and read by those that wake tasks. They share a cache line, so
  * that a decision about a vCPU costs one.
  */
 struct vcpu {
-	u32 llc;
-	u32 node;
-	u32 capacity; /* 0 to 1024 */
-	u32 next; /* the next vCPU of the same cache, in a ring */
+	struct spot spots[2];
+	u32 latency_us; /* the mean time for which it is taken away */
+	u16 capacity; /* 0 to 1024, like `pace` */
 
+	u8 running_class; /* TASK_… bits */
+	bool running; /* a task of this scheduler is on the vCPU */
 	u64 vtime; /* of the most advanced task that has started to run here */
 	u32 queued; /* tasks in its queue */
-	u32 dispatches;
+	u16 pace; /* what a task's time here is worth; from the topology, too */
+	u16 dispatches;
 	struct patience patience;
 	u64 running_vtime;
 	u32 running_weight;
 	s32 running_pid;
-	u8 running_class; /* TASK_… bits */
-	bool running; /* a task of this scheduler is on the vCPU */
+} __cacheline_aligned;
+
+/*
+ * When a vCPU really runs. A busy vCPU tells by its ticks: one that comes late says that the vCPU
+ * was away. An idle one has no ticks, what is known of it comes from the probers. Nobody asks for
+ * these on a hot path.
+ */
+struct activity {
+	u64 heartbeat_ns; /* the last tick */
+	u64 active_since_ns; /* the end of the last gap, or the first tick after idling */
+	u64 gap_ns; /* how late the last late tick was */
+	u64 gaps; /* late ticks */
+	u64 gaps_ns; /* how late all of them were together */
+	u64 probed_ns; /* when a prober last saw the vCPU; written by user space, like the next */
+	u64 next_gap_ns; /* when it expects the vCPU to be taken away next, 0: unknown */
+	bool rested; /* has had nothing to do since the last tick */
+	bool online; /* as the kernel told us, which is when the vCPU is counted */
 } __cacheline_aligned;
 
 struct near_llc {
@@ -107,21 +155,28 @@ struct near_llc {
 /* What the topology says of a cache; written by user space. */
 struct llc_info {
 	u32 first; /* a vCPU that has it, the way into their ring */
+	u32 siblings_known; /* as in `struct extent` */
 	u32 nr_near;
 	struct near_llc near[MAX_NEAR];
 };
 
 struct llc_state {
 	u64 vtime; /* advances as much as its vCPUs do in the mean */
-	u32 vcpus; /* online */
 	u32 queued; /* tasks in its queue */
+	u32 vcpus[2]; /* online, in each copy of the topology */
 	struct patience patience;
-	struct bpf_cpumask __kptr *mask;
 } __cacheline_aligned;
 
-struct node_state {
-	struct bpf_cpumask __kptr *mask;
+/* The vCPUs of a cache, a node or the machine, in one copy of the topology. */
+struct domain {
+	struct bpf_cpumask __kptr *all;
+	struct bpf_cpumask __kptr *strong; /* those that the policy puts tasks on first */
 };
+
+/* Keys of `domains`: caches, nodes, the machine, for one copy and then for the other. */
+#define LLC_DOMAIN(copy, llc) ((copy) * DOMAINS + (llc))
+#define NODE_DOMAIN(copy, node) ((copy) * DOMAINS + MAX_LLCS + (node))
+#define MACHINE_DOMAIN(copy) ((copy) * DOMAINS + MAX_LLCS + MAX_NODES)
 
 struct scratch {
 	struct bpf_cpumask __kptr *mask;
@@ -152,7 +207,16 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, MAX_LLCS);
+	__uint(max_entries, MAX_VCPUS);
+	__type(key, u32);
+	__type(value, struct activity);
+} activities SEC(".maps");
+
+/* Both copies: a cache's key is its index, in the second copy plus MAX_LLCS. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 2 * MAX_LLCS);
 	__type(key, u32);
 	__type(value, struct llc_info);
 } llcs SEC(".maps");
@@ -166,10 +230,10 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MAX_NODES);
+	__uint(max_entries, 2 * DOMAINS);
 	__type(key, u32);
-	__type(value, struct node_state);
-} node_states SEC(".maps");
+	__type(value, struct domain);
+} domains SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -205,6 +269,10 @@ enum stat {
 	STAT_RESCUED, /* ran because they had waited too long */
 	STAT_KEPT, /* ran on with a new slice, since nobody ahead of them waited */
 	STAT_HOTPLUG, /* vCPUs that came online or went offline */
+	STAT_TOPOLOGIES, /* topologies that were put in force after the first */
+	STAT_SETTLED, /* tasks moved to another cache's queue because the topology changed */
+	STAT_CAPACITIES, /* times that new capacities or latencies were taken over */
+	STAT_GAPS, /* ticks that came late: their vCPU had been taken away while it was busy */
 	NR_STATS,
 };
 
@@ -343,6 +411,9 @@ static __always_inline bool task_is_kthread(const struct task_view *view)
 struct vcpu_view {
 	u32 id;
 	u32 capacity;
+	u32 pace;
+	u64 latency_ns;
+	u32 stack;
 	u32 queued;
 	u32 llc;
 	u32 llc_queued;
@@ -360,6 +431,21 @@ static __always_inline u32 vcpu_id(const struct vcpu_view *view)
 static __always_inline u32 vcpu_capacity(const struct vcpu_view *view)
 {
 	return view->capacity;
+}
+
+static __always_inline u32 vcpu_pace(const struct vcpu_view *view)
+{
+	return view->pace;
+}
+
+static __always_inline u64 vcpu_latency_ns(const struct vcpu_view *view)
+{
+	return view->latency_ns;
+}
+
+static __always_inline u32 vcpu_stack(const struct vcpu_view *view)
+{
+	return view->stack;
 }
 
 static __always_inline u32 vcpu_queued(const struct vcpu_view *view)
@@ -401,6 +487,7 @@ struct sched_view {
 	u64 now_ns;
 	u64 vtime;
 	u32 vcpus;
+	u32 mean_capacity;
 };
 
 static __always_inline u64 sched_now_ns(const struct sched_view *view)
@@ -416,6 +503,11 @@ static __always_inline u64 sched_vtime(const struct sched_view *view)
 static __always_inline u32 sched_vcpus(const struct sched_view *view)
 {
 	return view->vcpus;
+}
+
+static __always_inline u32 sched_mean_capacity(const struct sched_view *view)
+{
+	return view->mean_capacity;
 }
 
 /* Bits of vcpu_state.running_class. */
@@ -704,87 +796,100 @@ static __always_inline bool hook_preempts(const struct task_view *task,
 }
 
 /* What ran, as if on a vCPU of full capacity, divided by the weight. */
-#line 37 "scx_vsched/policies/core.py"
+#line 38 "scx_vsched/policies/core.py"
 static __always_inline u64 hook_charge_ns(const struct task_view *task,
 		const struct vcpu_view *vcpu)
 {
-#line 39 "scx_vsched/policies/core.py"
-	u64 worth = task_ran_ns(task) * vcpu_capacity(vcpu) / 1024;
+#line 40 "scx_vsched/policies/core.py"
+	u64 worth = task_ran_ns(task) * py_max_u32(vcpu_pace(vcpu), 1) / 1024;
 	return py_div_u64(worth * 1024, py_max_u32(task_weight(task), 1));
 }
 
 /* Whether virtual time `a` precedes `b`; virtual times wrap around. */
-#line 85 "scx_vsched/policies/core.py"
+#line 95 "scx_vsched/policies/core.py"
 static __always_inline bool fn_is_before(u64 a, u64 b)
 {
 	return a != b && b - a < 9223372036854775808ULL;
 }
 
 /* A sleeper keeps its lag, up to one slice. */
-#line 42 "scx_vsched/policies/core.py"
+#line 43 "scx_vsched/policies/core.py"
 static __always_inline u64 hook_wakeup_vtime(const struct task_view *task,
 		const struct sched_view *sched)
 {
-#line 44 "scx_vsched/policies/core.py"
+#line 45 "scx_vsched/policies/core.py"
 	u64 earliest = sched_vtime(sched) - tunables.slice_us * 1000;
 	return fn_is_before(task_vtime(task), earliest) ? earliest : task_vtime(task);
 }
 
 /* Well below the time at which the kernel's watchdog would end the scheduler. */
-#line 51 "scx_vsched/policies/core.py"
+#line 52 "scx_vsched/policies/core.py"
 static __always_inline u32 hook_max_wait_ms(const struct task_view *task)
 {
 	return (u32)tunables.max_wait_s * 1000;
 }
 
 /* Any idle vCPU is better than waiting. */
-#line 63 "scx_vsched/policies/core.py"
+#line 64 "scx_vsched/policies/core.py"
 static __always_inline u32 hook_idle_scope(const struct task_view *task,
 		const struct vcpu_view *vcpu)
 {
-#line 65 "scx_vsched/policies/core.py"
+#line 66 "scx_vsched/policies/core.py"
 	return 3;
 }
 
+/* One of each stack, since the others wait for it; no less than most of the mean. */
+#line 68 "scx_vsched/policies/core.py"
+static __always_inline bool hook_is_strong(const struct vcpu_view *vcpu,
+		const struct sched_view *sched)
+{
+#line 70 "scx_vsched/policies/core.py"
+	return vcpu_stack(vcpu) == vcpu_id(vcpu) && vcpu_capacity(vcpu) * 100 >= sched_mean_capacity(sched) * 75;
+}
+
 /* Into the waker's cache, where the data are; within it only to a far shorter queue. */
-#line 67 "scx_vsched/policies/core.py"
+#line 72 "scx_vsched/policies/core.py"
 static __always_inline bool hook_follows_waker(const struct task_view *task,
 		const struct vcpu_view *waker, const struct vcpu_view *vcpu, bool sync)
 {
-#line 69 "scx_vsched/policies/core.py"
+#line 74 "scx_vsched/policies/core.py"
 	if (vcpu_llc(waker) != vcpu_llc(vcpu)) {
 		return sync && vcpu_llc_queued(waker) <= vcpu_llc_queued(vcpu);
 	}
-#line 71 "scx_vsched/policies/core.py"
+#line 76 "scx_vsched/policies/core.py"
 	return !sync && 2 * (vcpu_queued(waker) + 1) < vcpu_queued(vcpu);
 }
 
 /* Where many wait anyway, a warm cache is worth more than the first free vCPU. */
-#line 73 "scx_vsched/policies/core.py"
+#line 78 "scx_vsched/policies/core.py"
 static __always_inline bool hook_stays(const struct task_view *task, const struct vcpu_view *vcpu)
 {
 	return task_is_waking(task) && vcpu_queued(vcpu) + vcpu_llc_queued(vcpu) >= vcpu_llc_vcpus(vcpu);
 }
 
 /* A few at once from a long queue, where the order matters less than the cost. */
-#line 77 "scx_vsched/policies/core.py"
+#line 82 "scx_vsched/policies/core.py"
 static __always_inline u32 hook_batch(const struct vcpu_view *vcpu)
 {
 	return py_max_u32(vcpu_queued(vcpu) / 2, 1);
 }
 
-/* Within the node always; across nodes when waiting there would take long. */
-#line 81 "scx_vsched/policies/core.py"
+/* Within the node always, across nodes when waiting there would take long. */
+#line 86 "scx_vsched/policies/core.py"
 static __always_inline bool hook_steals(const struct vcpu_view *vcpu,
 		const struct vcpu_view *victim, u32 distance)
 {
-#line 83 "scx_vsched/policies/core.py"
+#line 91 "scx_vsched/policies/core.py"
+	if (vcpu_stack(vcpu) == vcpu_stack(victim)) {
+		return false;
+	}
+#line 93 "scx_vsched/policies/core.py"
 	return distance <= 2 || vcpu_queued(victim) + vcpu_llc_queued(victim) >= tunables.steal_node_min;
 }
 
 #pragma clang diagnostic pop
 
-#line 787 "vsched_fifo.bpf.c"
+#line 892 "vsched_fifo.bpf.c"
 /* ---- A task's virtual time ---- */
 
 static __always_inline struct task_ctx *task_ctx(struct task_struct *p)
@@ -846,34 +951,62 @@ static __always_inline struct task_view view_running(const struct vcpu *vcpu)
 	};
 }
 
-/* A vCPU and its cache, as every decision about a vCPU needs them. */
+/* A vCPU and its cache, as every decision about a vCPU needs them, in one copy of the topology. */
 struct place {
 	u32 id;
+	u32 copy;
 	struct vcpu *vcpu;
+	const struct spot *spot;
 	struct llc_state *llc;
 };
 
-/* False when the vCPU is beyond the tables. */
-static __always_inline bool place_of(u32 id, struct place *place)
+/* The copy of the topology that is in force. To be asked once by each operation. */
+static __always_inline u32 current_copy(void)
 {
+	return READ_ONCE(epoch) & 1;
+}
+
+/* False when the vCPU is beyond the tables. */
+static __always_inline bool place_of(u32 id, u32 copy, struct place *place)
+{
+	u32 llc;
+
 	place->id = id;
+	place->copy = copy & 1;
 	place->vcpu = bpf_map_lookup_elem(&vcpus, &id);
 	if (!place->vcpu)
 		return false;
-	place->llc = bpf_map_lookup_elem(&llc_states, &place->vcpu->llc);
+	place->spot = &place->vcpu->spots[place->copy];
+	llc = place->spot->llc;
+	place->llc = bpf_map_lookup_elem(&llc_states, &llc);
 	return place->llc;
+}
+
+/* Caches that there can be: as many as vCPUs. */
+static __always_inline u32 nr_llc_queues(void)
+{
+	return nr_vcpu_ids < MAX_LLCS ? nr_vcpu_ids : MAX_LLCS;
+}
+
+/* The online vCPUs of a cache. */
+static __always_inline u32 llc_vcpus(const struct place *place)
+{
+	return place->llc->vcpus[place->copy];
 }
 
 static __always_inline struct vcpu_view view_vcpu(const struct place *place)
 {
 	return (struct vcpu_view){
 		.id = place->id,
-		.capacity = place->vcpu->capacity,
+		.capacity = READ_ONCE(place->vcpu->capacity),
+		.pace = READ_ONCE(place->vcpu->pace),
+		.latency_ns = READ_ONCE(place->vcpu->latency_us) * 1000ULL,
+		.stack = place->spot->stack,
 		.queued = READ_ONCE(place->vcpu->queued),
-		.llc = place->vcpu->llc,
+		.llc = place->spot->llc,
 		.llc_queued = READ_ONCE(place->llc->queued),
-		.llc_vcpus = place->llc->vcpus,
-		.node = place->vcpu->node,
+		.llc_vcpus = llc_vcpus(place),
+		.node = place->spot->node,
 		.vtime = place->vcpu->vtime,
 		.llc_vtime = place->llc->vtime,
 	};
@@ -886,30 +1019,35 @@ static __always_inline struct sched_view view_sched(u64 vtime)
 		.now_ns = now_ns(),
 		.vtime = vtime,
 		.vcpus = online_vcpus,
+		.mean_capacity = mean_capacity,
 	};
 }
 
 /*
  * Queues are counted here rather than asked for their length, which costs the kernel a look-up in a
  * hash table each time. A task is counted from its insertion until it runs or leaves, by the mark
- * in its own context, which changes only under the lock of its runqueue.
+ * in its own context. That changes under the lock of its runqueue, but for settle_queue(), which
+ * moves tasks between queues without it; hence the atomic exchange.
  */
 static __always_inline void leave_queue(struct task_ctx *tctx)
 {
-	u32 index = tctx->queue & OF_INDEX;
+	u32 queue, index;
 
-	if (tctx->queue & OF_VCPU) {
+	if (!READ_ONCE(tctx->queue))
+		return;
+	queue = __sync_lock_test_and_set(&tctx->queue, 0);
+	index = queue & OF_INDEX;
+	if (queue & OF_VCPU) {
 		struct vcpu *vcpu = bpf_map_lookup_elem(&vcpus, &index);
 
 		if (vcpu)
 			__sync_fetch_and_sub(&vcpu->queued, 1);
-	} else if (tctx->queue & OF_LLC) {
+	} else if (queue & OF_LLC) {
 		struct llc_state *llc = bpf_map_lookup_elem(&llc_states, &index);
 
 		if (llc)
 			__sync_fetch_and_sub(&llc->queued, 1);
 	}
-	tctx->queue = 0;
 }
 
 /* Counts before the insertion: whoever sees the task waiting must not see an empty queue. */
@@ -922,7 +1060,7 @@ static __always_inline void join_vcpu_queue(struct task_ctx *tctx, const struct 
 
 static __always_inline void join_llc_queue(struct task_ctx *tctx, const struct place *place)
 {
-	tctx->queue = OF_LLC | place->vcpu->llc;
+	tctx->queue = OF_LLC | place->spot->llc;
 	tctx->round = place->llc->patience.round;
 	__sync_fetch_and_add(&place->llc->queued, 1);
 }
@@ -962,7 +1100,7 @@ static __always_inline void rebase_to_vcpu(struct task_ctx *tctx, const struct p
 
 static __always_inline void rebase_to_llc(struct task_ctx *tctx, const struct place *place)
 {
-	rebase(tctx, OF_LLC | place->vcpu->llc, place->llc->vtime);
+	rebase(tctx, OF_LLC | place->spot->llc, place->llc->vtime);
 }
 
 /* The vCPU starts a task, or lets it go on: the clocks follow. */
@@ -973,7 +1111,7 @@ static __always_inline void advance(const struct task_ctx *tctx, const struct pl
 	if ((s64)step <= 0)
 		return;
 	place->vcpu->vtime = tctx->vtime;
-	__sync_fetch_and_add(&place->llc->vtime, step / (place->llc->vcpus ?: 1));
+	__sync_fetch_and_add(&place->llc->vtime, step / (llc_vcpus(place) ?: 1));
 }
 
 /* Lets the task pay for the time that it has run since it last paid. */
@@ -1009,6 +1147,457 @@ static __always_inline void wake(struct task_struct *p, struct task_ctx *tctx,
 	tctx->vtime = hook_wakeup_vtime(&task, &sched);
 }
 
+/* ---- When each vCPU really runs ---- */
+
+static __always_inline struct activity *activity_of(u32 vcpu)
+{
+	return bpf_map_lookup_elem(&activities, &vcpu);
+}
+
+/* The vCPU found nothing to do: the time until its next tick says nothing. */
+static __always_inline void note_rest(u32 vcpu)
+{
+	struct activity *activity = activity_of(vcpu);
+
+	if (activity)
+		activity->rested = true;
+}
+
+/*
+ * The kernel's tick while one of our tasks runs. The timer's interrupt waits for the vCPU: one that
+ * comes late tells how long the vCPU was away at least, and that it is back. Times are those of
+ * CLOCK_MONOTONIC, as the probers' are.
+ */
+SEC("struct_ops/tick")
+void vsched_tick(u64 *ctx)
+{
+	struct activity *activity = activity_of(bpf_get_smp_processor_id());
+	u64 now = bpf_ktime_get_ns();
+	s64 late;
+
+	if (!activity)
+		return;
+	late = now - activity->heartbeat_ns - tick_ns;
+	if (activity->rested || !activity->heartbeat_ns) {
+		activity->rested = false;
+		activity->active_since_ns = now;
+	} else if (late >= GAP_NS) {
+		count(STAT_GAPS);
+		activity->gap_ns = late;
+		activity->gaps++;
+		activity->gaps_ns += late;
+		activity->active_since_ns = now;
+	}
+	WRITE_ONCE(activity->heartbeat_ns, now);
+}
+
+/* ---- The topology in force: vCPUs by domain, and what changes when another one is ---- */
+
+/*
+ * What walks over all vCPUs, callbacks of bpf_loop(), work on and find out. Not on the stack: the
+ * verifier would follow each value there from one vCPU to the next, a thousand times over. Only
+ * vsched_init() and then one thread of user space run them.
+ */
+struct survey {
+	u32 copy;
+	s32 err;
+	u32 online;
+	u32 weak;
+	u64 capacity;
+} survey;
+
+/*
+ * By our own count: the kernel's mask changes a while before or after it tells us, and who is
+ * counted twice or not at all stays so.
+ */
+static __always_inline bool is_online(u32 vcpu)
+{
+	struct activity *activity = activity_of(vcpu);
+
+	return activity && READ_ONCE(activity->online);
+}
+
+static __always_inline s32 create_mask(struct bpf_cpumask **slot)
+{
+	struct bpf_cpumask *mask = bpf_cpumask_create();
+
+	if (!mask)
+		return -12; /* ENOMEM */
+	mask = bpf_kptr_xchg(slot, mask);
+	if (mask)
+		bpf_cpumask_release(mask);
+	return 0;
+}
+
+/* Masks without any vCPU in place of those that another topology left behind. */
+static __always_inline s32 empty_domain(u32 key)
+{
+	struct domain *domain = bpf_map_lookup_elem(&domains, &key);
+	s32 err;
+
+	if (!domain)
+		return -7; /* E2BIG */
+	err = create_mask(&domain->all);
+	return err ?: create_mask(&domain->strong);
+}
+
+static long empty_llc(u32 index, void *ctx)
+{
+	u32 copy = survey.copy & 1, key = copy * MAX_LLCS + index;
+	struct llc_state *llc = bpf_map_lookup_elem(&llc_states, &index);
+	struct llc_info *info = bpf_map_lookup_elem(&llcs, &key);
+
+	if (llc)
+		llc->vcpus[copy] = 0;
+	if (info && !info->siblings_known)
+		extents[copy].siblings_known = false;
+	survey.err = llc ? empty_domain(LLC_DOMAIN(copy, index)) : -7; /* E2BIG */
+	return survey.err != 0;
+}
+
+static long empty_node(u32 index, void *ctx)
+{
+	survey.err = empty_domain(NODE_DOMAIN(survey.copy & 1, index));
+	return survey.err != 0;
+}
+
+/* How large the machine is, and how strong in the mean. */
+static long size_up(u32 vcpu, void *ctx)
+{
+	struct extent *extent = &extents[survey.copy & 1];
+	struct place place;
+
+	if (!place_of(vcpu, survey.copy, &place)) {
+		survey.err = -7; /* E2BIG */
+		return 1;
+	}
+	if (extent->nr_llcs <= place.spot->llc)
+		extent->nr_llcs = place.spot->llc + 1;
+	if (extent->nr_nodes <= place.spot->node)
+		extent->nr_nodes = place.spot->node + 1;
+	return 0;
+}
+
+static __always_inline void set_member(u32 key, u32 vcpu)
+{
+	struct domain *domain = bpf_map_lookup_elem(&domains, &key);
+	struct bpf_cpumask *mask = domain ? domain->all : NULL;
+
+	if (mask)
+		bpf_cpumask_set_cpu(vcpu, mask);
+}
+
+static __always_inline void set_strong(u32 key, u32 vcpu, bool strong)
+{
+	struct domain *domain = bpf_map_lookup_elem(&domains, &key);
+	struct bpf_cpumask *mask = domain ? domain->strong : NULL;
+
+	if (!mask)
+		return;
+	if (strong)
+		bpf_cpumask_set_cpu(vcpu, mask);
+	else
+		bpf_cpumask_clear_cpu(vcpu, mask);
+}
+
+static long enter_domains(u32 vcpu, void *ctx)
+{
+	struct place place;
+
+	if (!place_of(vcpu, survey.copy, &place))
+		return 1;
+	if (is_online(vcpu))
+		place.llc->vcpus[place.copy]++;
+	bpf_rcu_read_lock();
+	set_member(LLC_DOMAIN(place.copy, place.spot->llc), vcpu);
+	set_member(NODE_DOMAIN(place.copy, place.spot->node), vcpu);
+	set_member(MACHINE_DOMAIN(place.copy), vcpu);
+	bpf_rcu_read_unlock();
+	return 0;
+}
+
+static long sum_capacity(u32 vcpu, void *ctx)
+{
+	struct place place;
+
+	if (place_of(vcpu, survey.copy, &place) && is_online(vcpu)) {
+		survey.online++;
+		survey.capacity += READ_ONCE(place.vcpu->capacity);
+	}
+	return 0;
+}
+
+/* Asks the policy once for all wake-ups to come. */
+static long weigh(u32 vcpu, void *ctx)
+{
+	struct sched_view sched;
+	struct vcpu_view where;
+	struct place place;
+	bool strong;
+
+	if (!place_of(vcpu, survey.copy, &place))
+		return 1;
+	where = view_vcpu(&place);
+	sched = view_sched(place.vcpu->vtime);
+	strong = hook_is_strong(&where, &sched);
+	survey.weak += !strong;
+	bpf_rcu_read_lock();
+	set_strong(LLC_DOMAIN(place.copy, place.spot->llc), vcpu, strong);
+	set_strong(NODE_DOMAIN(place.copy, place.spot->node), vcpu, strong);
+	set_strong(MACHINE_DOMAIN(place.copy), vcpu, strong);
+	bpf_rcu_read_unlock();
+	return 0;
+}
+
+/* Not static, like the next, so that the verifier checks it once. */
+__noinline int weigh_vcpus(u32 copy)
+{
+	survey.copy = copy;
+	survey.online = 0;
+	survey.capacity = 0;
+	survey.weak = 0;
+	bpf_loop(nr_vcpu_ids, sum_capacity, NULL, 0);
+	mean_capacity = survey.online ? survey.capacity / survey.online : 1024;
+	bpf_loop(nr_vcpu_ids, weigh, NULL, 0);
+	weak_vcpus = survey.weak;
+	return 0;
+}
+
+/* Makes ready what operations need of the copy beside what user space has written. */
+__noinline int prepare_copy(u32 copy)
+{
+	struct extent *extent = &extents[copy & 1];
+
+	survey.copy = copy;
+	survey.err = 0;
+	extent->nr_llcs = 0;
+	extent->nr_nodes = 0;
+	extent->siblings_known = true;
+	bpf_loop(nr_vcpu_ids, size_up, NULL, 0);
+	if (!survey.err)
+		bpf_loop(extent->nr_llcs, empty_llc, NULL, 0);
+	if (!survey.err)
+		bpf_loop(extent->nr_nodes, empty_node, NULL, 0);
+	if (!survey.err)
+		survey.err = empty_domain(MACHINE_DOMAIN(copy & 1));
+	if (survey.err)
+		return survey.err;
+	bpf_loop(nr_vcpu_ids, enter_domains, NULL, 0);
+	return weigh_vcpus(copy);
+}
+
+/* User space has written capacities: lets the policy say anew which vCPUs are strong. */
+SEC("syscall")
+s32 vsched_weigh(void *ctx)
+{
+	count(STAT_CAPACITIES);
+	return weigh_vcpus(current_copy());
+}
+
+/* Two tests: the compiler makes one of `a || b`, by arithmetic with addresses. */
+static __always_inline bool can_settle(void)
+{
+	if (KFUNC_EXISTS(bpf_iter_scx_dsq_new))
+		return true;
+	asm volatile("");
+	return KFUNC_EXISTS(scx_bpf_dsq_reenq);
+}
+
+/*
+ * User space has written the other copy: puts it in force. -EAGAIN when a vCPU came or went
+ * meanwhile; -EOPNOTSUPP where vsched_settle() could do nothing.
+ */
+SEC("syscall")
+s32 vsched_switch_topology(void *ctx)
+{
+	u32 seq = READ_ONCE(hotplug_seq);
+	s32 err;
+
+	if (!can_settle())
+		return -95; /* EOPNOTSUPP */
+	if (seq & 1)
+		return -11; /* EAGAIN */
+	err = prepare_copy(!current_copy());
+	if (err)
+		return err;
+	if (READ_ONCE(hotplug_seq) != seq)
+		return -11; /* EAGAIN */
+	__sync_fetch_and_add(&epoch, 1);
+	count(STAT_TOPOLOGIES);
+	return 0;
+}
+
+/*
+ * Moves the tasks in the queue of the cache @index that belong to a vCPU of another cache now: none
+ * that the task may run on need look here any more. Each keeps how far it is ahead or behind.
+ */
+__noinline int settle_queue(u32 index)
+{
+	struct llc_state *from = bpf_map_lookup_elem(&llc_states, &index);
+	u32 copy = current_copy();
+	struct bpf_iter_scx_dsq it;
+	struct task_struct *p;
+
+	if (!from || !READ_ONCE(from->queued))
+		return 0;
+	if (!KFUNC_EXISTS(bpf_iter_scx_dsq_new)) {
+		if (KFUNC_EXISTS(scx_bpf_dsq_reenq))
+			scx_bpf_dsq_reenq(LLC_DSQ(index), 0);
+		return 0;
+	}
+	bpf_rcu_read_lock();
+	if (!bpf_iter_scx_dsq_new(&it, LLC_DSQ(index), 0)) {
+		while ((p = bpf_iter_scx_dsq_next(&it))) {
+			struct task_ctx *tctx = task_ctx(p);
+			struct place place;
+			u32 to;
+
+			if (!tctx || !place_of(scx_bpf_task_cpu(p), copy, &place))
+				continue;
+			to = place.spot->llc;
+			if (to == index)
+				continue;
+			/*
+			 * The count goes ahead of the task. Whoever starts the task, before or after
+			 * it is moved, takes it off the count that its mark names by then.
+			 */
+			__sync_fetch_and_add(&place.llc->queued, 1);
+			if (__sync_val_compare_and_swap(&tctx->queue, OF_LLC | index,
+							OF_LLC | to) != (OF_LLC | index)) {
+				__sync_fetch_and_sub(&place.llc->queued, 1);
+				continue;
+			}
+			__sync_fetch_and_sub(&from->queued, 1);
+			tctx->round = place.llc->patience.round;
+			dsq_move_vtime(&it, p, LLC_DSQ(to),
+				       p->scx.dsq_vtime + place.llc->vtime - from->vtime);
+			/* a vCPU that went idle in between has seen neither queue with the task */
+			if (KFUNC_EXISTS(scx_bpf_kick_cpu))
+				scx_bpf_kick_cpu(place.id, CORE_ENUM(scx_kick_flags, SCX_KICK_IDLE));
+			count(STAT_SETTLED);
+		}
+	}
+	bpf_iter_scx_dsq_destroy(&it);
+	bpf_rcu_read_unlock();
+	return 0;
+}
+
+static long settle_llc(u32 index, void *ctx)
+{
+	return settle_queue(index);
+}
+
+/* To be run when no operation uses the former copy any more. */
+SEC("syscall")
+s32 vsched_settle(void *ctx)
+{
+	bpf_loop(nr_llc_queues(), settle_llc, NULL, 0);
+	return 0;
+}
+
+/*
+ * Takes a task that an operation with the former topology has queued for the cache that this vCPU
+ * had then, in the time before vsched_settle() is run.
+ */
+static __always_inline bool take_left_behind(const struct place *place)
+{
+	u32 llc = place->vcpu->spots[!place->copy].llc;
+	struct llc_state *former;
+
+	if (llc == place->spot->llc)
+		return false;
+	former = bpf_map_lookup_elem(&llc_states, &llc);
+	return former && READ_ONCE(former->queued) && dsq_move_to_local(LLC_DSQ(llc));
+}
+
+/* A queue for each cache that there can be, whatever the topology will say. */
+static long create_llc_queue(u32 index, s32 *err)
+{
+	*err = scx_bpf_create_dsq(LLC_DSQ(index), -1);
+	return *err != 0;
+}
+
+static long create_vcpu_queue(u32 vcpu, s32 *err)
+{
+	u32 zero = 0;
+	struct scratch *scratch = bpf_map_lookup_percpu_elem(&scratches, &zero, vcpu);
+	struct activity *activity = activity_of(vcpu);
+	const struct cpumask *online;
+
+	if (!scratch || !activity) {
+		*err = -7; /* E2BIG */
+		return 1;
+	}
+	*err = create_mask(&scratch->mask);
+	if (!*err)
+		*err = scx_bpf_create_dsq(VCPU_DSQ(vcpu), -1);
+	/* no vCPU comes or goes while the kernel initialises a scheduler */
+	online = scx_bpf_get_online_cpumask();
+	activity->online = bpf_cpumask_test_cpu(vcpu, online);
+	scx_bpf_put_cpumask(online);
+	online_vcpus += activity->online;
+	return *err != 0;
+}
+
+SEC("struct_ops.s/init")
+s32 vsched_init(u64 *ctx)
+{
+	s32 err = 0;
+
+	bpf_loop(nr_llc_queues(), create_llc_queue, &err, 0);
+	if (!err)
+		bpf_loop(nr_vcpu_ids, create_vcpu_queue, &err, 0);
+	return err ?: prepare_copy(current_copy());
+}
+
+/*
+ * With these two operations the kernel keeps the scheduler loaded while vCPUs come and go. A copy
+ * of the topology that is being made ready counts again if it was too early.
+ */
+static __always_inline void count_online(u32 vcpu, bool online)
+{
+	struct activity *activity = activity_of(vcpu);
+	s32 change = online ? 1 : -1;
+	struct place place;
+
+	count(STAT_HOTPLUG);
+	__sync_fetch_and_add(&hotplug_seq, 1);
+	if (activity)
+		WRITE_ONCE(activity->online, online);
+	__sync_fetch_and_add(&online_vcpus, change);
+	if (place_of(vcpu, 0, &place))
+		__sync_fetch_and_add(&place.llc->vcpus[0], change);
+	if (place_of(vcpu, 1, &place))
+		__sync_fetch_and_add(&place.llc->vcpus[1], change);
+	__sync_fetch_and_add(&hotplug_seq, 1);
+}
+
+SEC("struct_ops/cpu_online")
+void vsched_cpu_online(u64 *ctx)
+{
+	count_online(ctx[0], true);
+}
+
+/*
+ * From here on the kernel asks this vCPU's dispatch no more, yet waits until the last task has left
+ * its runqueue, and notices that only when the vCPU itself picks it. So all that belong to it go
+ * onto the local queue; what wakes later goes there anyway. Kernels whose rq_offline_scx()
+ * re-enqueues tasks do the same, others hang in sched_cpu_wait_empty() without it (seen: 6.18.15).
+ */
+SEC("struct_ops/cpu_offline")
+void vsched_cpu_offline(u64 *ctx)
+{
+	u32 copy = current_copy();
+	struct place place;
+
+	count_online(ctx[0], false);
+	dsq_drain_cpu(VCPU_DSQ(ctx[0]), ctx[0]);
+	if (place_of(ctx[0], copy, &place))
+		dsq_drain_cpu(LLC_DSQ(place.spot->llc), place.id);
+	if (place_of(ctx[0], !copy, &place) && READ_ONCE(place.llc->queued))
+		dsq_drain_cpu(LLC_DSQ(place.spot->llc), place.id);
+}
+
 /* ---- Idle vCPUs ---- */
 
 /*
@@ -1034,6 +1623,36 @@ static __always_inline s32 claim_idle_in(const struct task_struct *p, struct bpf
 	return scx_bpf_pick_idle_cpu((const struct cpumask *)both, flags);
 }
 
+/* The same within a domain, with @strong among those that the policy prefers. */
+static __always_inline s32 claim_idle_of(const struct task_struct *p, u32 key, bool strong,
+					 bool core)
+{
+	struct domain *domain = bpf_map_lookup_elem(&domains, &key);
+	struct bpf_cpumask *mask;
+
+	if (!domain)
+		return -1;
+	mask = strong ? domain->strong : domain->all;
+	return mask ? claim_idle_in(p, mask, core) : -1;
+}
+
+static __always_inline bool is_strong(const struct place *place)
+{
+	u32 key = LLC_DOMAIN(place->copy, place->spot->llc);
+	struct domain *domain = bpf_map_lookup_elem(&domains, &key);
+	struct bpf_cpumask *mask = domain ? domain->strong : NULL;
+
+	return mask && bpf_cpumask_test_cpu(place->id, (const struct cpumask *)mask);
+}
+
+/* Claims this vCPU itself. One that runs one of our tasks is not idle, which is cheaper to know than to ask. */
+static __always_inline bool claim_this(const struct task_struct *p, const struct place *place)
+{
+	return !READ_ONCE(place->vcpu->running) &&
+	       bpf_cpumask_test_cpu(place->id, p->cpus_ptr) &&
+	       scx_bpf_test_and_clear_cpu_idle(place->id);
+}
+
 /* How the vCPU was found, nearest first; also the statistic that counts it. */
 struct idle_vcpu {
 	s32 vcpu;
@@ -1042,52 +1661,63 @@ struct idle_vcpu {
 
 /*
  * Claims the idle vCPU nearest to @near: itself, then its cache, its node, anywhere, no farther
- * than @scope. The levels that are the whole machine are left to the last.
+ * than @scope; with @strong one that the policy prefers. The levels that are the whole machine are
+ * left to the last.
  */
-static __always_inline struct idle_vcpu claim_idle(const struct task_struct *p,
-						   const struct place *near, u32 scope)
+static __always_inline struct idle_vcpu claim_nearest(const struct task_struct *p,
+						      const struct place *near, u32 scope,
+						      bool strong)
 {
-	struct idle_vcpu none = {-1, 0};
-	struct bpf_cpumask *mask;
+	const struct extent *extent = &extents[near->copy & 1];
+	u32 llc = LLC_DOMAIN(near->copy, near->spot->llc);
+	bool several = extent->nr_llcs > 1;
+	bool itself = !strong || is_strong(near);
 	s32 vcpu;
 
 	/* an idle vCPU whose sibling works is slower than a whole idle core in the same cache */
-	if (KFUNC_EXISTS(scx_bpf_get_idle_smtmask) && smt && scope > 0) {
+	if (KFUNC_EXISTS(scx_bpf_get_idle_smtmask) && extent->siblings_known && scope > 0) {
 		const struct cpumask *cores = scx_bpf_get_idle_smtmask();
-		bool whole = bpf_cpumask_test_cpu(near->id, cores);
+		bool whole = itself && bpf_cpumask_test_cpu(near->id, cores);
 
 		scx_bpf_put_idle_cpumask(cores);
-		mask = near->llc->mask;
-		if (!whole && mask) {
-			vcpu = claim_idle_in(p, mask, true);
+		if (!whole) {
+			vcpu = claim_idle_of(p, llc, strong, true);
 			if (vcpu >= 0)
 				return (struct idle_vcpu){vcpu, STAT_IDLE_LLC};
 		}
 	}
-	/* a vCPU that runs one of our tasks is not idle, which is cheaper to know than to ask */
-	if (!READ_ONCE(near->vcpu->running) && bpf_cpumask_test_cpu(near->id, p->cpus_ptr) && scx_bpf_test_and_clear_cpu_idle(near->id))
+	if (itself && claim_this(p, near))
 		return (struct idle_vcpu){near->id, STAT_IDLE_PREVIOUS};
-	if (scope > 0 && (nr_llcs > 1 || scope == 1)) {
-		mask = near->llc->mask;
-		vcpu = mask ? claim_idle_in(p, mask, false) : -1;
+	if (scope > 0 && (several || scope == 1)) {
+		vcpu = claim_idle_of(p, llc, strong, false);
 		if (vcpu >= 0)
 			return (struct idle_vcpu){vcpu, STAT_IDLE_LLC};
 	}
-	if (scope > 1 && (nr_nodes > 1 || scope == 2)) {
-		struct node_state *node = bpf_map_lookup_elem(&node_states, &near->vcpu->node);
-
-		mask = node ? node->mask : NULL;
-		vcpu = mask ? claim_idle_in(p, mask, false) : -1;
+	if (scope > 1 && (extent->nr_nodes > 1 || scope == 2)) {
+		vcpu = claim_idle_of(p, NODE_DOMAIN(near->copy, near->spot->node), strong, false);
 		if (vcpu >= 0)
 			return (struct idle_vcpu){vcpu, STAT_IDLE_NODE};
 	}
 	if (scope > 2) {
-		vcpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
+		vcpu = strong ? claim_idle_of(p, MACHINE_DOMAIN(near->copy), true, false) :
+				scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
 		if (vcpu >= 0)
-			return (struct idle_vcpu){vcpu,
-						  nr_llcs > 1 ? STAT_IDLE_ANY : STAT_IDLE_LLC};
+			return (struct idle_vcpu){vcpu, several ? STAT_IDLE_ANY : STAT_IDLE_LLC};
 	}
-	return none;
+	return (struct idle_vcpu){-1, 0};
+}
+
+/* The same among all vCPUs, those that are not strong last. */
+static __always_inline struct idle_vcpu claim_idle(const struct task_struct *p,
+						   const struct place *near, u32 scope)
+{
+	struct idle_vcpu idle = {-1, 0};
+	bool strong = READ_ONCE(weak_vcpus);
+
+#pragma clang loop unroll(disable)
+	for (u32 turn = strong ? 0 : 1; turn < 2 && idle.vcpu < 0; turn++)
+		idle = claim_nearest(p, near, scope, !turn);
+	return idle;
 }
 
 /* ---- The scheduler's operations ---- */
@@ -1101,7 +1731,7 @@ static __always_inline bool follow_waker(const struct task_struct *p, const stru
 	struct place here;
 
 	if (this == near->id || !bpf_cpumask_test_cpu(this, p->cpus_ptr) ||
-	    !place_of(this, &here))
+	    !place_of(this, near->copy, &here))
 		return false;
 	where = view_vcpu(near);
 	waker = view_vcpu(&here);
@@ -1124,7 +1754,7 @@ s32 vsched_select_cpu(u64 *ctx)
 	struct idle_vcpu idle;
 	struct place place;
 
-	if (!tctx || !place_of(prev, &place))
+	if (!tctx || !place_of(prev, current_copy(), &place))
 		return prev;
 	task = view_task(p, tctx, true, 0);
 	if (sync)
@@ -1136,7 +1766,7 @@ s32 vsched_select_cpu(u64 *ctx)
 			follow_waker(p, &task, &place, false);
 		return place.id;
 	}
-	if (!place_of(idle.vcpu, &place))
+	if (!place_of(idle.vcpu, place.copy, &place))
 		return prev;
 	count(idle.stat);
 	wake(p, tctx, &place);
@@ -1186,7 +1816,7 @@ void vsched_enqueue(u64 *ctx)
 	struct place place;
 	u64 slice, key;
 
-	if (!tctx || !place_of(scx_bpf_task_cpu(p), &place)) {
+	if (!tctx || !place_of(scx_bpf_task_cpu(p), current_copy(), &place)) {
 		dsq_insert(p, local, 1, flags);
 		return;
 	}
@@ -1245,7 +1875,7 @@ void vsched_enqueue(u64 *ctx)
 		sched = view_sched(place.llc->vtime);
 		key = hook_queue_key(&task, &where, &sched);
 		join_llc_queue(tctx, &place);
-		dsq_insert_vtime(p, LLC_DSQ(place.vcpu->llc), slice, key, flags);
+		dsq_insert_vtime(p, LLC_DSQ(place.spot->llc), slice, key, flags);
 	}
 	if (KFUNC_EXISTS(scx_bpf_kick_cpu) && !vcpu_selected(p, flags))
 		kick_idle(p, &place, pinned ? 0 : hook_idle_scope(&task, &where));
@@ -1276,6 +1906,7 @@ static __always_inline void keep(struct task_struct *p, struct task_ctx *tctx,
 
 /* What a search for work knows; the loops over vCPUs and caches are callbacks of bpf_loop(). */
 struct theft {
+	u32 copy; /* of the topology */
 	u32 thief;
 	u32 first; /* a vCPU of the cache that is searched */
 	u32 next; /* the vCPU of that cache to look at */
@@ -1291,12 +1922,12 @@ static long steal_at(u32 i, struct theft *theft)
 	struct vcpu_view taker, view;
 	u64 dsq = VCPU_DSQ(id);
 
-	if (!place_of(theft->thief, &here) || !place_of(id, &place))
+	if (!place_of(theft->thief, theft->copy, &here) || !place_of(id, theft->copy, &place))
 		return 1;
-	theft->next = place.vcpu->next;
+	theft->next = place.spot->next;
 	/* the cache's own queue once, and a thief of the same cache has looked there */
 	if (!i && theft->distance > 1 && READ_ONCE(place.llc->queued))
-		dsq = LLC_DSQ(place.vcpu->llc);
+		dsq = LLC_DSQ(place.spot->llc);
 	if (dsq != VCPU_DSQ(id) || (id != theft->thief && READ_ONCE(place.vcpu->queued))) {
 		taker = view_vcpu(&here);
 		view = view_vcpu(&place);
@@ -1313,9 +1944,10 @@ static long steal_at(u32 i, struct theft *theft)
  * Takes a task that waits below the cache of @victim: from the cache's queue or its vCPUs'. Not
  * static, so that the verifier checks it apart from what calls it.
  */
-__noinline int steal_from(u32 thief, u32 victim, u32 distance)
+__noinline int steal_from(u32 thief, u32 victim, u32 distance, u32 copy)
 {
 	struct theft theft = {
+		.copy = copy,
 		.thief = thief,
 		.first = victim,
 		.next = victim,
@@ -1329,16 +1961,22 @@ __noinline int steal_from(u32 thief, u32 victim, u32 distance)
 /* Searches the cache that is @i steps away from the thief's. */
 static long steal_near(u32 i, struct theft *theft)
 {
-	struct llc_info *llc, *other;
+	const struct llc_info *llc, *other;
+	struct near_llc near;
 	struct place place;
+	u32 key;
 
-	if (!place_of(theft->thief, &place))
+	if (!place_of(theft->thief, theft->copy, &place))
 		return 1;
-	llc = bpf_map_lookup_elem(&llcs, &place.vcpu->llc);
-	if (!llc || i >= MAX_NEAR || i >= llc->nr_near)
+	key = place.copy * MAX_LLCS + place.spot->llc;
+	llc = bpf_map_lookup_elem(&llcs, &key);
+	if (!llc || i >= llc->nr_near)
 		return 1;
-	other = bpf_map_lookup_elem(&llcs, &llc->near[i].llc);
-	theft->done = other && steal_from(theft->thief, other->first, llc->near[i].distance);
+	near = llc->near[i % MAX_NEAR];
+	key = place.copy * MAX_LLCS + near.llc;
+	other = bpf_map_lookup_elem(&llcs, &key);
+	theft->done = other &&
+		      steal_from(theft->thief, other->first, near.distance, theft->copy);
 	return theft->done;
 }
 
@@ -1346,16 +1984,16 @@ static long steal_near(u32 i, struct theft *theft)
  * Finds work for a vCPU that has none: in its own cache, then in the others, nearest first. Not
  * static, so that the verifier checks it apart from dispatch.
  */
-__noinline int steal(u32 id)
+__noinline int steal(u32 id, u32 copy)
 {
-	struct theft theft = {.thief = id};
+	struct theft theft = {.copy = copy, .thief = id};
 	struct place place;
 
-	if (!place_of(id, &place))
+	if (!place_of(id, copy, &place))
 		return false;
-	if (steal_from(id, place.vcpu->next, 1))
+	if (take_left_behind(&place) || steal_from(id, place.spot->next, 1, copy))
 		return true;
-	if (nr_llcs > 1)
+	if (extents[copy & 1].nr_llcs > 1)
 		bpf_loop(MAX_NEAR, steal_near, &theft, 0);
 	return theft.done;
 }
@@ -1410,19 +2048,21 @@ static __always_inline bool next_round(struct patience *patience, u32 now_ms)
 }
 
 /* Not static, so that the verifier checks it apart from dispatch. */
-__noinline int rescue(u32 id)
+__noinline int rescue(u32 id, u32 copy)
 {
 	u32 now_ms = now_ns() / 1000000;
 	struct place place;
 	int rescued = 0;
 
-	if (!place_of(id, &place))
+	if (!place_of(id, copy, &place))
 		return 0;
+	if (take_left_behind(&place))
+		rescued++;
 	if (next_round(&place.vcpu->patience, now_ms) && READ_ONCE(place.vcpu->queued))
 		rescued += rescue_from(VCPU_DSQ(id), id, place.vcpu->vtime,
 				       &place.vcpu->patience);
 	if (next_round(&place.llc->patience, now_ms) && READ_ONCE(place.llc->queued))
-		rescued += rescue_from(LLC_DSQ(place.vcpu->llc), id, place.llc->vtime,
+		rescued += rescue_from(LLC_DSQ(place.spot->llc), id, place.llc->vtime,
 				       &place.llc->patience);
 	return rescued;
 }
@@ -1456,13 +2096,13 @@ void vsched_dispatch(u64 *ctx)
 	struct vcpu_view where;
 	struct place place;
 
-	if (!place_of(ctx[0], &place))
+	if (!place_of(ctx[0], current_copy(), &place))
 		return;
-	if (!(++place.vcpu->dispatches % PATIENCE_DISPATCHES) && rescue(place.id))
+	if (!(++place.vcpu->dispatches % PATIENCE_DISPATCHES) && rescue(place.id, place.copy))
 		return;
 	where = view_vcpu(&place);
 	own = VCPU_DSQ(place.id);
-	shared = LLC_DSQ(place.vcpu->llc);
+	shared = LLC_DSQ(place.spot->llc);
 	own_waits = READ_ONCE(place.vcpu->queued);
 	shared_waits = READ_ONCE(place.llc->queued);
 	if (prev && (prev->scx.flags & CORE_ENUM(scx_ent_flags, SCX_TASK_QUEUED)))
@@ -1500,8 +2140,8 @@ void vsched_dispatch(u64 *ctx)
 		return;
 	if (prev && tctx)
 		keep(prev, tctx, &place);
-	else
-		steal(place.id);
+	else if (!steal(place.id, place.copy))
+		note_rest(place.id);
 }
 
 SEC("struct_ops/running")
@@ -1511,7 +2151,7 @@ void vsched_running(u64 *ctx)
 	struct task_ctx *tctx = task_ctx(p);
 	struct place place;
 
-	if (!tctx || !place_of(scx_bpf_task_cpu(p), &place))
+	if (!tctx || !place_of(scx_bpf_task_cpu(p), current_copy(), &place))
 		return;
 	leave_queue(tctx);
 	rebase_to_vcpu(tctx, &place);
@@ -1526,7 +2166,7 @@ void vsched_stopping(u64 *ctx)
 	struct task_ctx *tctx = task_ctx(p);
 	struct place place;
 
-	if (!tctx || !place_of(scx_bpf_task_cpu(p), &place))
+	if (!tctx || !place_of(scx_bpf_task_cpu(p), current_copy(), &place))
 		return;
 	charge(p, tctx, &place);
 	/* the second argument tells whether it could go on */
@@ -1558,7 +2198,7 @@ void vsched_enable(u64 *ctx)
 	struct task_ctx *tctx = task_ctx(p);
 	struct place place;
 
-	if (!tctx || !place_of(scx_bpf_task_cpu(p), &place))
+	if (!tctx || !place_of(scx_bpf_task_cpu(p), current_copy(), &place))
 		return;
 	tctx->clock = OF_VCPU | place.id;
 	tctx->vtime = place.vcpu->vtime;
@@ -1575,128 +2215,6 @@ void vsched_disable(u64 *ctx)
 		return;
 	leave_queue(tctx);
 	task_deactivate(tctx);
-}
-
-/* With these two operations the kernel keeps the scheduler loaded while vCPUs come and go. */
-SEC("struct_ops/cpu_online")
-void vsched_cpu_online(u64 *ctx)
-{
-	struct place place;
-
-	count(STAT_HOTPLUG);
-	__sync_fetch_and_add(&online_vcpus, 1);
-	if (place_of(ctx[0], &place))
-		__sync_fetch_and_add(&place.llc->vcpus, 1);
-}
-
-/*
- * From here on the kernel asks this vCPU's dispatch no more, yet waits until the last task has left
- * its runqueue, and notices that only when the vCPU itself picks it. So all that belong to it go
- * onto the local queue; what wakes later goes there anyway. Kernels whose rq_offline_scx()
- * re-enqueues tasks do the same, others hang in sched_cpu_wait_empty() without it (seen: 6.18.15).
- */
-SEC("struct_ops/cpu_offline")
-void vsched_cpu_offline(u64 *ctx)
-{
-	struct place place;
-
-	count(STAT_HOTPLUG);
-	__sync_fetch_and_add(&online_vcpus, -1);
-	if (!place_of(ctx[0], &place))
-		return;
-	__sync_fetch_and_add(&place.llc->vcpus, -1);
-	dsq_drain_cpu(VCPU_DSQ(place.id), place.id);
-	dsq_drain_cpu(LLC_DSQ(place.vcpu->llc), place.id);
-}
-
-static __always_inline s32 create_mask(struct bpf_cpumask **slot)
-{
-	struct bpf_cpumask *mask = bpf_cpumask_create();
-
-	if (!mask)
-		return -12; /* ENOMEM */
-	mask = bpf_kptr_xchg(slot, mask);
-	if (mask)
-		bpf_cpumask_release(mask);
-	return 0;
-}
-
-/*
- * Callbacks of bpf_loop(), so that the verifier checks them once however large the guest is. They
- * end the loop by returning 1, with the reason in @err.
- */
-static long init_llc(u32 index, s32 *err)
-{
-	struct llc_state *llc = bpf_map_lookup_elem(&llc_states, &index);
-
-	*err = llc ? scx_bpf_create_dsq(LLC_DSQ(index), -1) : -7; /* E2BIG */
-	if (llc && !*err)
-		*err = create_mask(&llc->mask);
-	return *err != 0;
-}
-
-static long init_node(u32 index, s32 *err)
-{
-	struct node_state *node = bpf_map_lookup_elem(&node_states, &index);
-
-	*err = node ? create_mask(&node->mask) : -7; /* E2BIG */
-	return *err != 0;
-}
-
-static __always_inline s32 init_place(const struct place *place)
-{
-	struct node_state *node = bpf_map_lookup_elem(&node_states, &place->vcpu->node);
-	const struct cpumask *online;
-	struct bpf_cpumask *mask;
-	struct scratch *scratch;
-	u32 zero = 0;
-	s32 err;
-
-	scratch = bpf_map_lookup_percpu_elem(&scratches, &zero, place->id);
-	if (!scratch || !node)
-		return -7; /* E2BIG */
-	err = create_mask(&scratch->mask);
-	if (err)
-		return err;
-	err = scx_bpf_create_dsq(VCPU_DSQ(place->id), -1);
-	if (err)
-		return err;
-	online = scx_bpf_get_online_cpumask();
-	if (bpf_cpumask_test_cpu(place->id, online)) {
-		online_vcpus++;
-		place->llc->vcpus++;
-	}
-	scx_bpf_put_cpumask(online);
-	bpf_rcu_read_lock();
-	mask = place->llc->mask;
-	if (mask)
-		bpf_cpumask_set_cpu(place->id, mask);
-	mask = node->mask;
-	if (mask)
-		bpf_cpumask_set_cpu(place->id, mask);
-	bpf_rcu_read_unlock();
-	return 0;
-}
-
-static long init_vcpu(u32 vcpu, s32 *err)
-{
-	struct place place;
-
-	*err = place_of(vcpu, &place) ? init_place(&place) : -7; /* E2BIG */
-	return *err != 0;
-}
-
-SEC("struct_ops.s/init")
-s32 vsched_init(u64 *ctx)
-{
-	s32 err = 0;
-
-	bpf_loop(nr_llcs, init_llc, &err, 0);
-	if (!err)
-		bpf_loop(nr_nodes, init_node, &err, 0);
-	if (!err)
-		bpf_loop(nr_vcpu_ids, init_vcpu, &err, 0);
-	return err;
 }
 
 SEC("struct_ops/exit")
@@ -1720,8 +2238,10 @@ void vsched_exit(u64 *ctx)
 SEC("struct_ops/dump")
 void vsched_dump(u64 *ctx)
 {
-	scx_bpf_dump("Fifo: %u vCPUs online, %u caches, %u nodes\n", online_vcpus, nr_llcs,
-		     nr_nodes);
+	const struct extent *extent = &extents[current_copy()];
+
+	scx_bpf_dump("Fifo: %u vCPUs online, %u weak; topology %u: %u caches, %u nodes\n",
+		     online_vcpus, weak_vcpus, epoch, extent->nr_llcs, extent->nr_nodes);
 }
 
 SEC("struct_ops/dump_cpu")
@@ -1729,13 +2249,17 @@ void vsched_dump_cpu(u64 *ctx)
 {
 	s32 vcpu = ctx[1];
 	bool idle = ctx[2];
+	struct activity *activity = activity_of(vcpu);
 	struct place place;
 
-	if (idle || !place_of(vcpu, &place))
+	if (idle || !activity || !place_of(vcpu, current_copy(), &place))
 		return;
 	scx_bpf_dump("  virtual time %llu, %d waiting; cache %u: virtual time %llu, %d waiting\n",
-		     place.vcpu->vtime, scx_bpf_dsq_nr_queued(VCPU_DSQ(vcpu)), place.vcpu->llc,
-		     place.llc->vtime, scx_bpf_dsq_nr_queued(LLC_DSQ(place.vcpu->llc)));
+		     place.vcpu->vtime, scx_bpf_dsq_nr_queued(VCPU_DSQ(vcpu)), place.spot->llc,
+		     place.llc->vtime, scx_bpf_dsq_nr_queued(LLC_DSQ(place.spot->llc)));
+	scx_bpf_dump("  capacity %u; last tick at %llu ns, active since %llu ns; %llu gaps, %llu ns, the last %llu ns\n",
+		     place.vcpu->capacity, activity->heartbeat_ns, activity->active_since_ns,
+		     activity->gaps, activity->gaps_ns, activity->gap_ns);
 }
 
 SEC("struct_ops/dump_task")
@@ -1757,6 +2281,7 @@ struct sched_ext_ops vsched_ops = {
 	.dispatch = (void *)vsched_dispatch,
 	.running = (void *)vsched_running,
 	.stopping = (void *)vsched_stopping,
+	.tick = (void *)vsched_tick,
 	.cpu_online = (void *)vsched_cpu_online,
 	.cpu_offline = (void *)vsched_cpu_offline,
 	.init_task = (void *)vsched_init_task,

@@ -29,7 +29,7 @@ PATIENCE_S = 90.0
 
 # What the children need, imported once before they are forked; typer imports most of what it needs
 # only when it reads a command line.
-for name in ("cli.app", "cli.run", "cli.vm", "runtime.monitor", "runtime.run"):
+for name in ("cli.app", "cli.run", "cli.vm", "runtime.probing", "runtime.monitor", "runtime.run"):
     importlib.import_module(f"scx_vsched.{name}")
 sys.argv = ["scx_vsched", "run", "--help-stats"]
 with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):

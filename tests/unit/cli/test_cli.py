@@ -16,6 +16,10 @@ import pytest
 
 from scx_vsched.bpf.kernel import sched_ext_state
 from scx_vsched.policies import builtin_policies
+from scx_vsched.topology.document import document_text
+from scx_vsched.topology.domains import numbered
+from scx_vsched.topology.graph import VCpuGraph
+from scx_vsched.topology.measure import Origin, Snapshot
 from scx_vsched.version import VERSION
 
 if TYPE_CHECKING:
@@ -118,6 +122,18 @@ def test_setting_that_is_none(setting: str) -> None:
 def test_object_contradicts_policy(core_object: Path) -> None:
     for flag, value in (("--policy", "core"), ("--without", "smt")):
         assert "contradicts" in refused("run", "--object", core_object, flag, value)
+
+
+def test_topology_comes_from_one_source(tmp_path: Path) -> None:
+    assert "contradicts" in refused("run", "--no-probe", "--topology", tmp_path / "t.json")
+
+
+def test_topology_of_another_machine(tmp_path: Path) -> None:
+    file = tmp_path / "t.json"
+    assert "No such file" in refused("run", "--topology", file)
+    many = numbered({vcpu: (vcpu, vcpu, 0, 0, 0) for vcpu in range(5000)})
+    file.write_text(document_text(VCpuGraph(many, snapshot=Snapshot(Origin.CLAIMED))))
+    assert "this machine has no vCPU" in refused("run", "--topology", file)
 
 
 def test_unknown_policy() -> None:

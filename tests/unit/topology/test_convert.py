@@ -13,10 +13,10 @@ from vcpu_graphs import flat, hpvm, large, places, rcvm
 from scx_vsched.errors import UserError
 from scx_vsched.topology import Llc, Topology, VCpuPlace, claimed_topology
 from scx_vsched.topology.claimed import claimed_graph
-from scx_vsched.topology.convert import graph_topology
+from scx_vsched.topology.convert import build_topology, graph_topology, with_measures
 from scx_vsched.topology.domains import Domains, Level, numbered
 from scx_vsched.topology.graph import VCpuGraph
-from scx_vsched.topology.measure import Origin, PairMeasure, Snapshot, VCpuMeasure
+from scx_vsched.topology.measure import Evidence, Origin, PairMeasure, Snapshot, VCpuMeasure
 from scx_vsched.topology.records import Relation
 
 KEYS = st.lists(st.tuples(*(st.integers(0, 2) for _ in Level)), min_size=1, max_size=20)
@@ -152,3 +152,13 @@ def test_the_schedulers_road_needs_neither_networkx_nor_numpy() -> None:
         "assert not {'networkx', 'numpy', 'matplotlib', 'jsonschema'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_time_counts_by_speed_where_the_kernel_leaves_steal_out() -> None:
+    own = numbered({vcpu: (vcpu, vcpu, 0, 0, 0) for vcpu in range(3)})
+    gaps = {v: VCpuMeasure(capacity=300, speed=800, evidence=Evidence.GAPS) for v in range(2)}
+    topology = build_topology(own, gaps, llc_distance=lambda _a, _b: 1.0)
+    assert [vcpu.pace for vcpu in topology.vcpus] == [300, 300, 1024]
+    # one vCPU without fresh steal does not mean that the kernel stopped to count it
+    steal = gaps | {1: VCpuMeasure(capacity=300, speed=800, evidence=Evidence.STEAL)}
+    assert [vcpu.pace for vcpu in with_measures(topology, steal).vcpus] == [800, 800, 1024]

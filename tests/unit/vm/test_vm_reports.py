@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scx_vsched.errors import UserError
-from scx_vsched.topology.model import OTHER_NODE, SAME_NODE
 from scx_vsched.vm.baseline import Change, compare, load_baseline, save_baseline
 from scx_vsched.vm.bench import BenchReport, read_cost, read_throughput
 from scx_vsched.vm.bench_report import as_markdown
-from scx_vsched.vm.guest_verify import large_topology
 from scx_vsched.vm.intervals import ratio
 from scx_vsched.vm.job import Job, Step, decode
 from scx_vsched.vm.verify import (
@@ -165,11 +163,3 @@ def test_bench_report() -> None:
     assert "1.50% of the vCPUs' time" in page
     assert "| enqueue | 500 | 4,000 | 0.10% |" in page
     assert "not 3% worse" in page
-
-
-def test_large_guest_has_a_valid_topology() -> None:
-    topology = large_topology(1024)  # its own checks run when it is made
-    assert (len(topology.vcpus), len(topology.llcs), topology.nr_nodes) == (1024, 64, 8)
-    near = topology.llcs[9].near
-    assert (near[0], near[6], near[7]) == ((8, SAME_NODE), (15, SAME_NODE), (0, OTHER_NODE))
-    assert len(near) == 63
