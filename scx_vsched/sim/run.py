@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scx_vsched.bpf.feed import Feed
+from scx_vsched.bpf.libbpf import BpfError
 from scx_vsched.errors import UserError
 from scx_vsched.sim import layout
 from scx_vsched.sim.workload import DISTRIBUTIONS, OPS, SCRIPT_OPS
@@ -180,7 +181,9 @@ class _Program:
 
     def test_run(self) -> _Run:
         """As bpf.object.Program.test_run."""
-        return _Run(self.library.sim_program(ctypes.cast(getattr(self.library, self.name), c_void_p)))
+        return _Run(
+            self.library.sim_program(ctypes.cast(getattr(self.library, self.name), c_void_p))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +206,27 @@ class _Table:
     def read(self, index: int) -> bytes:
         return ctypes.string_at(self.address + index * self.value_size, self.value_size)
 
-
     def shared(self, size: int) -> memoryview:
         """As bpf.object.Map.shared."""
         return memoryview((ctypes.c_char * size).from_address(self.address)).cast("B")
+
+
+class _Feeder:
+    """What user space does while the scheduler runs: it is told of topologies, one by one."""
+
+    def __init__(self, library: _Library, machine: Machine) -> None:
+        topology = machine.topology()
+        self._machine = machine
+        # a step of the simulation is atomic: no operation is ever under way
+        self._feed = Feed(library, topology, topology, wait=lambda: None)  # type: ignore[arg-type]
+
+    def update(self, number: int) -> int:
+        """Hands the topology `number` over; called by the engine, which takes no exceptions."""
+        try:
+            self._feed.update(self._machine.topology(number))
+        except (BpfError, ValueError):
+            return 1
+        return 0
 
 
 class _Numbers:
@@ -364,6 +384,7 @@ def _check_steps(
         "quota": len(machine.threads),
         "pin": len(machine.threads),
         "speed": len(machine.pcpus),
+        "feed": len(machine.retold),
     }
     for _, op, a, b, c in steps:
         if op in limits and not 0 <= a < limits[op]:
@@ -470,10 +491,10 @@ def simulate(
     try:
         result = library.call("sim_setup", *tables)
         if options.scheduler and not result.failed:
-            topology = machine.topology()
             library.set_constant("nr_vcpu_ids", len(machine.vcpus))
             library.set_constant("tick_ns", machine.tick_ns, 8)
-            Feed(library, topology, topology)  # type: ignore[arg-type]
+            feeder = _Feeder(library, machine)
+            tables[-1].feed = layout.FEED(feeder.update)
             for slot, value in (tunables or {}).items():
                 library.set_tunable(slot, struct.pack("=q" if value < 0 else "=Q", value))
         if not result.failed:
