@@ -16,7 +16,6 @@ __all__ = [
     "Machine",
     "PairSample",
     "Relation",
-    "VCpuUnavailableError",
 ]
 
 
@@ -37,15 +36,6 @@ class Demand(IntEnum):
     SLEEP = 0  # wakes up now and then: sees gaps of a vCPU that others keep busy, costs little
     IDLE = 1  # spins at SCHED_IDLE: uses only time that nobody else wants
     NORMAL = 2  # spins as an ordinary task
-
-
-class VCpuUnavailableError(Exception):
-    """A vCPU cannot be probed: offline, hidden by a cpuset, or it left during the probe."""
-
-    def __init__(self, vcpu: int, reason: str) -> None:
-        super().__init__(f"vCPU {vcpu}: {reason}")
-        self.vcpu = vcpu
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,9 +127,9 @@ def accuracy_command(
                 measurement.overheads(overhead_seconds)
             else:
                 measurement.shares(each is Part.BUSY, seconds)
-    found = measurement.result if before is None else before.joined(measurement.result)
-    if output is not None:
-        output.write_text(json.dumps(found.as_data(), indent=1) + "\n")
+            found = measurement.result if before is None else before.joined(measurement.result)
+            if output is not None:  # after each part: the next one takes minutes and may fail
+                output.write_text(json.dumps(found.as_data(), indent=1) + "\n")
     if plot is not None:
         accuracy_plot.draw(found, plot)
     link = ""

@@ -67,7 +67,7 @@ class Costs:
 
     On a virtual EPYC at rest a set of one pair takes 0.1 to 0.2 ms in all and a watch 0.5 ms more
     than its window, the creation of a thread 10 to 20 us of the caller's time, a sample of 16
-    transfers 0.4 us more than these. tests/unit/topology/test_native.py holds it to that.
+    transfers 0.4 us more than these. tests/unit/topology/test_synthetic.py holds it to that.
     """
 
     round_ns: int = 500_000  # starting and stopping a set of parallel probes

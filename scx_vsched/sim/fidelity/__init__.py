@@ -110,9 +110,9 @@ def markdown(rows: Sequence[Row]) -> list[str]:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        verdict = "agrees" if row.agrees and row.same_sign else "**differs**"
-        if not row.certain:
-            verdict = "VMs too uncertain"
+        verdict = "agrees" if row.certain else "agrees, VMs uncertain"
+        if not (row.agrees and row.same_sign):
+            verdict = "**differs**"
         lines.append(
             f"| {row.profile} | {row.workload} | {row.measure} | {row.vm_default:,.0f} "
             f"| {row.sim_default:,.0f} | {row.vm} | {row.sim} | {verdict} |"

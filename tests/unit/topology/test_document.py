@@ -95,7 +95,7 @@ def graphs(draw: st.DrawFn) -> VCpuGraph:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(graphs(), st.booleans())
 def test_what_is_written_is_read_again(graph: VCpuGraph, one_line: bool) -> None:
     text = document_text(graph, one_line=one_line)
@@ -104,7 +104,7 @@ def test_what_is_written_is_read_again(graph: VCpuGraph, one_line: bool) -> None
     assert document_text(read, one_line=one_line) == text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(graphs())
 def test_graphml_has_the_same_vcpus_and_pairs(graph: VCpuGraph) -> None:
     # XML has no way to say most control characters
@@ -334,7 +334,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_no_change_of_a_document_is_a_traceback(data: st.DataObject) -> None:
     """Any value anywhere in the place of another: a graph, or a message."""

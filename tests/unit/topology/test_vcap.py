@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from probing import MS, SECOND, load, machine, quota, rounds
+from probing import (
+    MS,
+    SECOND,
+    changes_a_minute,
+    duty,
+    load,
+    machine,
+    quota,
+    rounds,
+    settling_s,
+    steady_patterns,
+)
 
 from scx_vsched.topology.measure import Evidence
 from scx_vsched.topology.synthetic import Always, Change, Periodic, Random, Steal, VCpuSpec
@@ -173,3 +184,27 @@ def test_no_vcpu_at_all_is_waited_for() -> None:
     assert vcap.look() == {}
     assert vcap.due_ns() > synthetic.now_ns()
     assert vcap.estimates() == {}
+
+
+@pytest.mark.parametrize("busy", [True, False])
+@pytest.mark.parametrize(("before", "after"), [(0.5, 0.4), (0.9, 0.8), (0.2, 0.3), (0.3, 0.8)])
+def test_small_steps_show_as_soon_while_all_is_probed(
+    before: float, after: float, busy: bool
+) -> None:
+    assert settling_s(before, after, busy=busy, steal=Steal.NONE, seed=1) <= 3
+
+
+@pytest.mark.parametrize("pattern", ["always there, but for noise", "12 of 18 ms, on a noisy host"])
+def test_noise_changes_no_placement(pattern: str) -> None:
+    for busy in (True, False):
+        found = [
+            changes_a_minute(steady_patterns()[pattern], busy=busy, steal=steal, seed=1, minutes=2)
+            for steal in (Steal.NONE, Steal.TRUE)
+        ]
+        assert sum(found) / len(found) <= 1
+
+
+@pytest.mark.parametrize(("busy", "limit"), [(True, 0.005), (False, 0.02)])
+def test_all_probing_together_keeps_to_the_limits(busy: bool, limit: float) -> None:
+    for share, vcpus in ((1.0, 4), (0.5, 4), (1.0, 32)):
+        assert duty(share, vcpus, busy=busy, seed=1) <= limit

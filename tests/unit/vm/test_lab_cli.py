@@ -107,6 +107,19 @@ def test_json_and_a_file_of_it_that_can_be_added_to(tmp_path: Path) -> None:
     assert len(found.samples) == len(found.stacks) == 1
 
 
+def test_what_was_measured_is_kept_when_a_later_part_fails(
+    measured: type[FakeMeasurement], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object) -> None:
+        raise UserError("the VM went away")
+
+    monkeypatch.setattr(measured, "stacks", fail)
+    path = tmp_path / "a.json"
+    done = run("--part", "busy", "--part", "stacks", "-o", path)
+    assert isinstance(done.exception, UserError)
+    assert len(load(path).samples) == 1
+
+
 def test_a_page_with_a_picture(tmp_path: Path) -> None:
     page = tmp_path / "docs/page.md"
     page.parent.mkdir()
