@@ -10,13 +10,12 @@ Nothing here imports networkx: `run` gets from the probers' records to a `Topolo
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.domains import Domains, Level, combine, members, relation
-from scx_vsched.topology.measure import Evidence
+from scx_vsched.topology.measure import Evidence, Origin
 from scx_vsched.topology.model import (
     FULL_CAPACITY,
     OTHER_NODE,
@@ -47,7 +46,10 @@ def graph_topology(graph: VCpuGraph, claimed: Mapping[int, Domains] | None = Non
     """
     domains = combine(graph.domains, claimed or {})
     distance = llc_latency(domains, graph.pairs(), graph.snapshot.class_latency_ns)
-    return build_topology(domains, graph.measures, llc_distance=distance)
+    own = graph.domains if graph.snapshot.origin is Origin.CLAIMED else graph.claimed
+    return build_topology(
+        domains, graph.measures, llc_distance=distance, told={**(claimed or {}), **own}
+    )
 
 
 def llc_latency(
@@ -81,10 +83,12 @@ def build_topology(
     measures: Mapping[int, VCpuMeasure] | None = None,
     *,
     llc_distance: LlcDistance,
+    told: Mapping[int, Domains] | None = None,
 ) -> Topology:
     """The scheduler's topology of vCPUs in domains, numbered as `domains.numbered` does.
 
-    Caches of the own node come before all others, in each group by `llc_distance`.
+    Caches of the own node come before all others, in each group by `llc_distance`. `told` is what
+    the kernel believes, where that is not `domains`.
     """
     llcs = members(domains, Level.LLC)
     lowest = {index: vcpus[0] for index, vcpus in members(domains, Level.STACK).items()}
@@ -110,7 +114,10 @@ def build_topology(
         ),
         llcs=tuple(Llc(llc, node_of[llc], near(llc)) for llc in llcs),
         nr_nodes=len(set(node_of.values())),
-        smt=max(Counter(own.core for own in domains.values()).values(), default=0) > 1,
+        smt=any(
+            len(vcpus) > 1
+            for vcpus in members(domains if told is None else told, Level.CORE).values()
+        ),
     )
     return with_measures(placed, measures or {})
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scx_vsched.topology.domains import Domains
     from scx_vsched.topology.measured import MeasuredTopology
     from scx_vsched.topology.model import Topology
-    from scx_vsched.topology.prober import ProbeSnapshot
+    from scx_vsched.topology.snapshot import ProbeSnapshot
 
     type Snapshots = Callable[[Mapping[int, Domains], threading.Event], Iterator[ProbeSnapshot]]
 
@@ -52,7 +52,8 @@ class TopologySource:
         domains = combine(found.domains if found else {}, self._claims)
         pairs = found.pairs.items() if found else ()
         latencies = found.class_latency_ns if found else {}
-        return build_topology(domains, llc_distance=llc_latency(domains, pairs, latencies))
+        distance = llc_latency(domains, pairs, latencies)
+        return build_topology(domains, llc_distance=distance, told=self._claims)
 
 
 class Feeding:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from scx_vsched.topology.domains import Domains
-    from scx_vsched.topology.prober import ProbeSnapshot
     from scx_vsched.topology.records import Availability, Demand, PairSample
+    from scx_vsched.topology.snapshot import ProbeSnapshot
 
 __all__ = ["snapshots"]
 

@@ -1468,7 +1468,8 @@ __noinline int settle_queue(u32 index)
 				continue;
 			}
 			__sync_fetch_and_sub(&from->queued, 1);
-			tctx->round = place.llc->patience.round;
+			/* it has waited for as many rounds as before */
+			tctx->round += place.llc->patience.round - from->patience.round;
 			dsq_move_vtime(&it, p, LLC_DSQ(to),
 				       p->scx.dsq_vtime + place.llc->vtime - from->vtime);
 			/* a vCPU that went idle in between has seen neither queue with the task */

@@ -149,7 +149,7 @@ def _spans(
     events: NDArray[np.void], start_ns: int, end_ns: int, withheld: Sequence[tuple[int, int]]
 ) -> list[tuple[int, int, int]]:
     """(state, from, to) with state ON, OFF (away) or 0 (asleep), without gaps between them."""
-    state, since = _state_before(events, start_ns), start_ns
+    state, since, woken = _state_before(events, start_ns), start_ns, False
     spans: list[tuple[int, int, int]] = []
 
     def close(at: int) -> None:
@@ -157,9 +157,13 @@ def _spans(
             spans.append((state, since, at))
 
     for at, what in zip(events["at_ns"].tolist(), events["what"].tolist(), strict=True):
+        if what >= OFF and state == OFF and woken:
+            # Switches from the idle task are missing at times; it ran soon after it was woken.
+            state = ON
         following = _next_state(state, what)
         if following == state:
             continue
+        woken = what == WOKEN
         if at > start_ns:
             at_most = min(at, end_ns)
             close(at_most)

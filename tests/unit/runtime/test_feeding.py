@@ -17,7 +17,7 @@ from scx_vsched.topology.domains import Domains, numbered
 from scx_vsched.topology.measure import Activity, Evidence, VCpuMeasure
 from scx_vsched.topology.measured import Effort, MeasuredTopology
 from scx_vsched.topology.prediction import Forecast
-from scx_vsched.topology.prober import ProbeSnapshot
+from scx_vsched.topology.snapshot import ProbeSnapshot
 from scx_vsched.topology.steal import SourceEvidence
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def snapshot(
         topology_changes=0,
         overhead=None,
         degradations=(),
+        settings={},
     )
 
 

@@ -48,6 +48,12 @@ def test_preempted_is_away_and_sleeping_is_not() -> None:
     assert found.exact
 
 
+def test_who_goes_off_a_cpu_after_a_wakeup_was_on_it_though_nobody_saw_it() -> None:
+    found = truth(events((0, ON), (20, SLEEPS), (30, WOKEN), (40, OFF), (60, ON), (70, SLEEPS)))
+    assert times(found) == (40, 20, 40)
+    assert found.away == (Away(40 * MS, 20 * MS),)
+
+
 def test_frozen_by_version_1_is_away() -> None:
     found = truth(events((0, ON), (40, FROZEN), (60, WOKEN), (61, ON)))
     assert times(found) == (79, 21, 0)
