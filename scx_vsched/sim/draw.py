@@ -87,6 +87,7 @@ def _machine(rng: random.Random) -> Machine:
     ]
     return Machine(
         name="drawn",
+        retold=tuple(_told(rng, places) for _ in range(rng.choice((0, 0, 1, 3)))),
         vcpus=tuple(
             VCpu(*spot, capacity=rng.choice((1024, rng.randint(1, 1024)))) for spot in places
         ),
@@ -95,6 +96,20 @@ def _machine(rng: random.Random) -> Machine:
         tick_ns=rng.choice((1, 4, 4, 10)) * _MS,
         steal_visible=rng.random() < 0.5,
     )
+
+
+def _told(rng: random.Random, places: list[tuple[int, int, int]]) -> tuple[VCpu, ...]:
+    """Other capacities in the same places, or other places, too."""
+    if rng.random() < 0.5:
+        return tuple(VCpu(*spot, capacity=rng.randint(1, 1024)) for spot in places)
+    llcs = rng.randint(1, len(places))
+    nodes = rng.randint(1, llcs)
+
+    def anywhere(number: int) -> VCpu:
+        llc = rng.randrange(llcs)
+        return VCpu(number, llc, llc % nodes, capacity=rng.choice((1024, rng.randint(1, 1024))))
+
+    return tuple(anywhere(number) for number in range(len(places)))
 
 
 def _thread(rng: random.Random, pcpu: int, shaped: float) -> HostThread:
@@ -274,6 +289,8 @@ def _step(rng: random.Random, machine: Machine, groups: int, at_ns: int) -> Step
     task = rng.randrange(1000)
     period = rng.randint(1, 30) * _MS
     mask = tuple(sorted(rng.sample(range(vcpus), rng.choice((1, vcpus, rng.randint(1, vcpus))))))
+    if machine.retold and rng.random() < 0.2:
+        return Step(at_ns, "feed", rng.randrange(len(machine.retold)))
     return rng.choice(
         (
             Step(at_ns, "affinity", task, mask=mask),

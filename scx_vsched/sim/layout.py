@@ -6,6 +6,7 @@ import ctypes
 from ctypes import POINTER, Structure, c_char, c_int64, c_uint32, c_uint64
 
 __all__ = [
+    "FEED",
     "NEVER",
     "Entity",
     "Group",
@@ -120,13 +121,19 @@ class Load(Structure):
     ]
 
 
+FEED = ctypes.CFUNCTYPE(c_int64, c_uint64)
+
+
 class Options(Structure):
     """struct sim_options"""
 
-    _fields_ = _u64(
-        "seed end_ns warmup_ns max_events max_wall_ms ext timeout_ms stranded_ns check_every "
-        "trace_limit drain"
-    )
+    _fields_ = [
+        *_u64(
+            "seed end_ns warmup_ns max_events max_wall_ms ext timeout_ms stranded_ns check_every "
+            "trace_limit drain"
+        ),
+        ("feed", FEED),
+    ]
 
 
 class Record(Structure):

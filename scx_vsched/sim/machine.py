@@ -93,6 +93,8 @@ class Machine:
     host_wakeup_ns: int = 1_000_000
     costs: Costs = field(default_factory=Costs)
     changes: tuple[Change, ...] = ()
+    # what the scheduler is told of the vCPUs later: a change `feed` names one of these by number
+    retold: tuple[tuple[VCpu, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Raises UserError for a machine that cannot be."""
@@ -101,6 +103,8 @@ class Machine:
             raise UserError(f"a machine of {vcpus} vCPUs", "1 to 4096 can be simulated")
         if len(self.threads) < vcpus:
             raise UserError(f"{vcpus} vCPUs have only {len(self.threads)} host threads")
+        if any(len(told) != vcpus for told in self.retold):
+            raise UserError("what is told later is not about as many vCPUs")
         for number, thread in enumerate(self.threads):
             who = f"vCPU {number}" if number < vcpus else f"competitor {number - vcpus}"
             self._check_thread(who, thread, pcpus)
@@ -157,11 +161,12 @@ class Machine:
             found.append(speed * share / max(1.0, on[thread.pcpu]))
         return found
 
-    def topology(self) -> Topology:
-        """What the guest is told, as the scheduler gets it."""
-        llc_keys = list(dict.fromkeys((vcpu.node, vcpu.llc) for vcpu in self.vcpus))
-        nodes = sorted({vcpu.node for vcpu in self.vcpus})
-        cores = list(dict.fromkeys(vcpu.core for vcpu in self.vcpus))
+    def topology(self, later: int | None = None) -> Topology:
+        """What the guest is told, as the scheduler gets it: at first, or `later` by its number."""
+        vcpus = self.vcpus if later is None else self.retold[later]
+        llc_keys = list(dict.fromkeys((vcpu.node, vcpu.llc) for vcpu in vcpus))
+        nodes = sorted({vcpu.node for vcpu in vcpus})
+        cores = list(dict.fromkeys(vcpu.core for vcpu in vcpus))
         count = len(llc_keys)
 
         def near(index: int) -> tuple[tuple[int, int], ...]:
@@ -181,11 +186,11 @@ class Machine:
                     core_index[vcpu.core],
                     min(vcpu.capacity, FULL_SPEED),
                 )
-                for number, vcpu in enumerate(self.vcpus)
+                for number, vcpu in enumerate(vcpus)
             ),
             llcs=tuple(Llc(i, nodes.index(key[0]), near(i)) for i, key in enumerate(llc_keys)),
             nr_nodes=len(nodes),
-            smt=max(Counter(vcpu.core for vcpu in self.vcpus).values()) > 1,
+            smt=max(Counter(vcpu.core for vcpu in vcpus).values()) > 1,
         )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 import struct
-from ctypes import c_uint32, c_uint64
+from ctypes import c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from scx_vsched.bpf.feed import feed_constants, feed_tables
+from scx_vsched.bpf.feed import Feed
+from scx_vsched.bpf.libbpf import BpfError
 from scx_vsched.errors import UserError
 from scx_vsched.sim import layout
 from scx_vsched.sim.workload import DISTRIBUTIONS, OPS, SCRIPT_OPS
@@ -146,14 +147,14 @@ class _Library:
     def call(self, function: str, *tables: Any) -> Any:
         return getattr(self._library, function)(*map(ctypes.byref, tables)).contents
 
-    def set_constant(self, name: str, value: int) -> None:
+    def set_constant(self, name: str, value: int, size: int = 4) -> None:
         """As SchedulerObject does it before the object is loaded."""
-        try:
-            cell = c_uint32.in_dll(self._library, name)
-        except ValueError as error:
-            raise KeyError(name) from error
-        size = 1 if name == "smt" else 4
+        cell = c_uint32.in_dll(self._library, name)
         self.poke(ctypes.addressof(cell), value.to_bytes(size, "little"))
+
+    def program(self, name: str) -> _Program:
+        """The program of user space called `name`, as SchedulerObject has it."""
+        return _Program(self._library, name)
 
     def poke(self, address: int, raw: bytes) -> None:
         self._library.sim_poke(ctypes.c_void_p(address), raw, c_uint32(len(raw)))
@@ -174,19 +175,58 @@ class _Library:
 
 
 @dataclass(frozen=True, slots=True)
+class _Program:
+    library: Any
+    name: str
+
+    def test_run(self) -> _Run:
+        """As bpf.object.Program.test_run."""
+        return _Run(
+            self.library.sim_program(ctypes.cast(getattr(self.library, self.name), c_void_p))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    retval: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Table:
     address: int
     entries: int
-    size: int
+    value_size: int
 
     def write(self, index: int, raw: bytes) -> None:
         """As bpf.libbpf.Map.write."""
-        if len(raw) != self.size or not 0 <= index < self.entries:
-            raise ValueError(f"{len(raw)} bytes for entry {index} of {self.size} bytes")
-        ctypes.memmove(self.address + index * self.size, raw, self.size)
+        if len(raw) != self.value_size or not 0 <= index < self.entries:
+            raise ValueError(f"{len(raw)} bytes for entry {index} of {self.value_size} bytes")
+        ctypes.memmove(self.address + index * self.value_size, raw, self.value_size)
 
     def read(self, index: int) -> bytes:
-        return ctypes.string_at(self.address + index * self.size, self.size)
+        return ctypes.string_at(self.address + index * self.value_size, self.value_size)
+
+    def shared(self, size: int) -> memoryview:
+        """As bpf.object.Map.shared."""
+        return memoryview((ctypes.c_char * size).from_address(self.address)).cast("B")
+
+
+class _Feeder:
+    """What user space does while the scheduler runs: it is told of topologies, one by one."""
+
+    def __init__(self, library: _Library, machine: Machine) -> None:
+        topology = machine.topology()
+        self._machine = machine
+        # a step of the simulation is atomic: no operation is ever under way
+        self._feed = Feed(library, topology, topology, wait=lambda: None)  # type: ignore[arg-type]
+
+    def update(self, number: int) -> int:
+        """Hands the topology `number` over; called by the engine, which takes no exceptions."""
+        try:
+            self._feed.update(self._machine.topology(number))
+        except (BpfError, ValueError):
+            return 1
+        return 0
 
 
 class _Numbers:
@@ -344,6 +384,7 @@ def _check_steps(
         "quota": len(machine.threads),
         "pin": len(machine.threads),
         "speed": len(machine.pcpus),
+        "feed": len(machine.retold),
     }
     for _, op, a, b, c in steps:
         if op in limits and not 0 <= a < limits[op]:
@@ -450,9 +491,10 @@ def simulate(
     try:
         result = library.call("sim_setup", *tables)
         if options.scheduler and not result.failed:
-            topology = machine.topology()
-            feed_constants(library, topology)  # type: ignore[arg-type]
-            feed_tables(library, topology)  # type: ignore[arg-type]
+            library.set_constant("nr_vcpu_ids", len(machine.vcpus))
+            library.set_constant("tick_ns", machine.tick_ns, 8)
+            feeder = _Feeder(library, machine)
+            tables[-1].feed = layout.FEED(feeder.update)
             for slot, value in (tunables or {}).items():
                 library.set_tunable(slot, struct.pack("=q" if value < 0 else "=Q", value))
         if not result.failed:

@@ -28,7 +28,7 @@ DISTRIBUTIONS = ("fixed", "uniform", "exponential")
 # In the order of enum sim_script_op.
 SCRIPT_OPS = (
     "offline", "online", "affinity", "nice", "group_move", "group_weight", "bypass", "quota",
-    "speed", "pin", "class", "kill", "migration",
+    "speed", "pin", "class", "kill", "migration", "feed",
 )  # fmt: skip
 MAX_LOOPS = 8
 _MAX_NS = 10**13

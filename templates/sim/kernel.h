@@ -137,6 +137,7 @@ struct scx_bpf_dsq_insert_vtime_args {
 #define SIM_SCX_ENQ_HEAD (1ULL << 4)
 #define SIM_SCX_ENQ_CPU_SELECTED (1ULL << 10)
 #define SIM_SCX_ENQ_PREEMPT (1ULL << 32)
+#define SIM_SCX_ENQ_REENQ (1ULL << 40)
 #define SIM_SCX_ENQ_LAST (1ULL << 41)
 #define SIM_SCX_ENQ_DSQ_PRIQ (1ULL << 57)
 #define SIM_SCX_DEQ_SLEEP 1ULL

@@ -120,6 +120,7 @@ void ext_move(struct vcpu *v, struct task *t, struct dsq *to, u64 flags);
 bool ext_may_run_on(const struct task *t, const struct vcpu *v, bool must);
 void ext_dispatch_enqueue(struct dsq *dsq, struct task *t, u64 flags);
 void ext_process_deferred(struct vcpu *v);
+void ext_reenqueue(struct dsq *dsq);
 void ext_flush_buffer(struct vcpu *v);
 void ext_buffer(struct task *t, u64 dsq_id, u64 flags);
 extern u32 ext_dispatched;

@@ -112,6 +112,7 @@ enum sim_script_op {
 	SCRIPT_CLASS, /* a: nth live task, b: SCHED_… */
 	SCRIPT_KILL, /* a: nth live task */
 	SCRIPT_MIGRATION, /* a: nth live task, b: migration disabled */
+	SCRIPT_FEED, /* a: what user space now believes, for `feed` */
 };
 
 struct sim_script {
@@ -143,6 +144,7 @@ struct sim_options {
 	u64 check_every; /* events between two checks of everything, 0 for none */
 	u64 trace_limit; /* how many records are kept, the last ones; 0 for a few */
 	u64 drain; /* at the end kill all tasks and look at what is left */
+	s64 (*feed)(u64 number); /* lets user space hand the scheduler another topology */
 };
 
 /* One step of the run. */

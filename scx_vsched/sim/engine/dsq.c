@@ -5,7 +5,7 @@
  */
 #include "api.h"
 
-#define BUCKETS 8192
+#define BUCKETS 32768
 
 struct bucket {
 	u64 id;
@@ -25,7 +25,7 @@ void dsq_init(struct dsq *dsq, u64 id)
 
 static struct bucket *bucket_of(u64 id)
 {
-	u32 at = id * 0x9e3779b97f4a7c15ULL >> 51;
+	u32 at = id * 0x9e3779b97f4a7c15ULL >> 49;
 
 	while (buckets[at % BUCKETS].dsq && buckets[at % BUCKETS].id != id)
 		at++;

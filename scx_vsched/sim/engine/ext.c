@@ -299,6 +299,21 @@ global:
 	ext_dispatch_enqueue(&sim.global, t, flags);
 }
 
+/* reenq_user(): every task that is there now is asked about again */
+void ext_reenqueue(struct dsq *dsq)
+{
+	u64 last = dsq->seq;
+
+	for (struct task *t = dsq_first(dsq), *next; t; t = next) {
+		next = dsq_after(dsq, t);
+		if (t->dsq_seq > last)
+			continue;
+		dsq_unlink(t);
+		do_enqueue(t->vcpu, t, SIM_SCX_ENQ_REENQ, -1);
+		ext_process_deferred(t->vcpu);
+	}
+}
+
 #define ENQUEUE_RESTORE (1ULL << 1) /* kernel/sched/sched.h */
 
 /* enqueue_task_scx() */

@@ -181,7 +181,7 @@ static bool move_to_local(u64 dsq_id)
 struct cursor {
 	struct dsq *dsq;
 	struct task *next;
-	u64 seq;
+	u64 seq, vtime;
 };
 
 _Static_assert(sizeof(struct cursor) <= sizeof(struct bpf_iter_scx_dsq), "the cursor fits");
@@ -235,7 +235,45 @@ static bool move_from(struct bpf_iter_scx_dsq *it, struct task_struct *p, u64 ds
 	return true;
 }
 
+/* The same into an ordered queue: __SCX_DSQ_ITER_HAS_VTIME */
+static bool move_vtime(struct bpf_iter_scx_dsq *it, struct task_struct *p, u64 dsq_id, u64 flags)
+{
+	struct cursor *cursor = (struct cursor *)it;
+	struct task *t = task_of(p);
+
+	if (t->dsq != cursor->dsq || t->dsq_seq > cursor->seq)
+		return false;
+	p->scx.dsq_vtime = cursor->vtime;
+	return move_from(it, p, dsq_id, flags | SIM_SCX_ENQ_DSQ_PRIQ);
+}
+
+static void set_vtime(struct bpf_iter_scx_dsq *it, u64 vtime)
+{
+	((struct cursor *)it)->vtime = vtime;
+}
+
+#if SIM_KERNEL == 710
+/* reenq_user(): at once, since nobody holds a lock here */
+void scx_bpf_dsq_reenq(u64 dsq_id, u64 flags)
+{
+	struct dsq *dsq = dsq_find(dsq_id);
+
+	check(dsq, "scx_error", "invalid DSQ ID 0x%016llx", dsq_id);
+	ext_reenqueue(dsq);
+}
+#endif
+
 #if SIM_KERNEL >= 613
+void scx_bpf_dsq_move_set_vtime(struct bpf_iter_scx_dsq *it, u64 vtime)
+{
+	set_vtime(it, vtime);
+}
+
+bool scx_bpf_dsq_move_vtime(struct bpf_iter_scx_dsq *it, struct task_struct *p, u64 dsq, u64 flags)
+{
+	return move_vtime(it, p, dsq, flags);
+}
+
 bool scx_bpf_dsq_insert___v2___new(struct task_struct *p, u64 dsq, u64 slice, u64 flags)
 {
 	return insert_fifo(p, dsq, slice, flags);
@@ -288,6 +326,17 @@ void scx_bpf_dispatch_vtime___old(struct task_struct *p, u64 dsq, u64 slice, u64
 bool scx_bpf_consume___old(u64 dsq)
 {
 	return move_to_local(dsq);
+}
+
+void scx_bpf_dispatch_from_dsq_set_vtime(struct bpf_iter_scx_dsq *it, u64 vtime)
+{
+	set_vtime(it, vtime);
+}
+
+bool scx_bpf_dispatch_vtime_from_dsq(struct bpf_iter_scx_dsq *it, struct task_struct *p, u64 dsq,
+				     u64 flags)
+{
+	return move_vtime(it, p, dsq, flags);
 }
 
 bool scx_bpf_dispatch_from_dsq(struct bpf_iter_scx_dsq *it, struct task_struct *p, u64 dsq,

@@ -292,6 +292,25 @@ const struct sim_result *sim_run(void)
 	return &sim.result;
 }
 
+/* Runs a program of user space: SEC("syscall"), BPF_PROG_TEST_RUN. */
+s32 sim_program(void *program)
+{
+	struct vcpu *before = sim.this;
+	jmp_buf outer;
+	s32 result;
+
+	memcpy(&outer, &sim.failure, sizeof(outer));
+	if (setjmp(sim.failure)) {
+		result = -5; /* EIO: Python goes on, and the run ends where it called Python */
+	} else {
+		sim.this = &sim.vcpus[mask_first_and(&sim.active, &sim.active)];
+		result = call_op(program, CTX_UNLOCKED | CTX_SLEEPABLE, 0, 0, 0);
+	}
+	sim.this = before;
+	memcpy(&sim.failure, &outer, sizeof(outer));
+	return result;
+}
+
 void sim_end(void)
 {
 	sim_free_all();

@@ -70,6 +70,20 @@ static void task_op(const struct sim_script *step, struct task *t)
 	}
 }
 
+/* User space runs programs of the scheduler's meanwhile (sim_program()), which may have failed. */
+static void feed(u64 number)
+{
+	s64 err;
+
+	if (!sim.ext || !sim.options->feed)
+		return;
+	sim.this = NULL;
+	err = sim.options->feed(number);
+	if (sim.result.failed)
+		longjmp(sim.failure, 1);
+	check(!err, "feed", "user space cannot hand over the topology %llu", number);
+}
+
 static void machine_op(const struct sim_script *step)
 {
 	switch (step->op) {
@@ -93,6 +107,9 @@ static void machine_op(const struct sim_script *step)
 	case SCRIPT_SPEED:
 		sim.this = NULL;
 		host_set_speed(&sim.pcpus[step->a], step->b);
+		break;
+	case SCRIPT_FEED:
+		feed(step->a);
 		break;
 	case SCRIPT_PIN:
 		sim.this = NULL;
