@@ -105,7 +105,8 @@ def test_a_case_that_crashes_or_hangs_is_a_finding_and_the_next_ones_run(
             signal.pause()
         return draw_case(22)
 
-    monkeypatch.setattr(apart, "_PATIENCE_S", 2.0)
+    run_case(draw_case(22))  # what has to be compiled is there
+    monkeypatch.setattr(apart, "_PATIENCE_S", 4.0)
     verdicts = list(run_apart(range(5), make))
     assert [verdict.number for verdict in verdicts] == [0, 1, 2, 3, 4]
     names = [verdict.failure.name if verdict.failure else "" for verdict in verdicts]
