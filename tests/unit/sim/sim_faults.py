@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 from scx_vsched.bpf.render import render
 from scx_vsched.policies import resolve_policy
 from scx_vsched.policy.compiler import compile_file
@@ -45,4 +47,5 @@ def faulty(fault: str) -> Scheduler:
     head, mark, operations = text.partition("/* ---- The scheduler's operations ---- */")
     assert operations.count(where) == 1, f"the mechanism has changed: {where!r}"
     source = head + mark + operations.replace(where, instead)
-    return Scheduler(fault, build_library(None, source=source), ("fault",))
+    with mock.patch("scx_vsched.sim.build.OPTIMISE", "-O0"):  # quick to compile
+        return Scheduler(fault, build_library(None, source=source), ("fault",))
