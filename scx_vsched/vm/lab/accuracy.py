@@ -5,6 +5,7 @@ What each vCPU got is the host's accounting (accounting.py) over the time in whi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -88,18 +89,27 @@ class Measurement:
             self._samples += samples_of(kinds[step.name], busy, truth, step.value["vcpus"])
 
     def stacks(self, probes: int, unstacked_probes: int) -> None:
-        """Boot the VM of five vCPUs and probe each topology so often."""
-        profiles = {profile.name: profile for profile in stack_profiles()}
+        """Boot the VM of five vCPUs and probe each topology so often, idle and busy."""
+        named = {
+            f"{profile.name}, {_word(busy)}": (profile, busy)
+            for busy in (False, True)
+            for profile in stack_profiles()
+        }
         steps = tuple(
             Step(
                 f"{_TASK}:probe_stacks",
-                {"name": name, "times": probes if truly_stacked(p) else unstacked_probes},
+                {
+                    "name": name,
+                    "times": probes if truly_stacked(profile) else unstacked_probes,
+                    "busy": busy,
+                },
                 name,
             )
-            for name, p in profiles.items()
+            for name, (profile, busy) in named.items()
         )
-        for step, truth in self._run(tuple(profiles.values()), steps, "stacks"):
-            self._stacks += stack_probes_of(profiles[step.name], step.value, truth.load)
+        profiles = tuple(replace(profile, name=name) for name, (profile, _) in named.items())
+        for step, truth in self._run(profiles, steps, "stacks"):
+            self._stacks += stack_probes_of(*named[step.name], step.value, truth.load)
 
     def overheads(self, seconds: float) -> None:
         """Boot the VM of two vCPUs, take nothing away, and let the probers run for `seconds`.
@@ -209,12 +219,13 @@ def _true(truth: Truth, busy: bool) -> tuple[float, float]:
 
 
 def stack_probes_of(
-    profile: Profile, found: Iterable[Mapping[str, Any]], load: float
+    profile: Profile, busy: bool, found: Iterable[Mapping[str, Any]], load: float
 ) -> list[StackProbe]:
     """What each probe of the topology that `profile` makes has found."""
     return [
         StackProbe(
             profile.name,
+            busy,
             truly_stacked(profile),
             tuple(tuple(stack) for stack in each["stacks"]),
             each["pair_probes"],

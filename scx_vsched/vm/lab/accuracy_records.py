@@ -39,9 +39,13 @@ class ShareSample:
 
 @dataclass(frozen=True, slots=True)
 class StackProbe:
-    """One full probe of the topology: `true` and `found` are stacks of two or more vCPUs."""
+    """One full probe of the topology: `true` and `found` are stacks of two or more vCPUs.
+
+    `busy`: the guest's own tasks wanted all vCPUs all the time.
+    """
 
     phase: str
+    busy: bool
     true: tuple[tuple[int, ...], ...]
     found: tuple[tuple[int, ...], ...]
     pair_probes: int
@@ -80,12 +84,15 @@ class Accuracy:
     def joined(self, later: Accuracy) -> Accuracy:
         """Both; of a kind of vCPU or a topology that both have, what `later` says."""
         kinds = {each.busy for each in later.samples}
-        phases = {each.phase for each in later.stacks}
+        phases = {(each.phase, each.busy) for each in later.stacks}
         costs = {each.busy for each in later.overheads}
         return Accuracy(
             tuple(dict.fromkeys((*self.where, *later.where))),
             (*(each for each in self.samples if each.busy not in kinds), *later.samples),
-            (*(each for each in self.stacks if each.phase not in phases), *later.stacks),
+            (
+                *(each for each in self.stacks if (each.phase, each.busy) not in phases),
+                *later.stacks,
+            ),
             (*(each for each in self.overheads if each.busy not in costs), *later.overheads),
             (*self.problems, *later.problems),
         )

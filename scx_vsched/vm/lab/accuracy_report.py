@@ -170,11 +170,13 @@ def _sentence(summary: Summary) -> str:
 
 def _stack_table(probes: Sequence[StackProbe]) -> list[str]:
     lines = [
-        "| stacked | probes | found exactly | missed | false stacks | pair probes | median time |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| stacked | guest | probes | found exactly | missed | false stacks | pair probes "
+        "| median time |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for name in dict.fromkeys(each.phase for each in probes):
-        group = [each for each in probes if each.phase == name]
+    for kind in dict.fromkeys((each.phase, each.busy) for each in probes):
+        group = [each for each in probes if (each.phase, each.busy) == kind]
+        word = "busy" if kind[1] else "idle"
         true = set(group[0].true)
         exact = sum(set(each.found) == true for each in group)
         missed = sum(not true <= set(each.found) for each in group)
@@ -183,7 +185,7 @@ def _stack_table(probes: Sequence[StackProbe]) -> list[str]:
         most = max(each.pair_probes for each in group)
         sets = " ".join("{" + ", ".join(map(str, each)) + "}" for each in group[0].true) or "none"
         lines.append(
-            f"| {sets} | {len(group)} | {exact} | {missed} | {false} | at most {most} "
+            f"| {sets} | {word} | {len(group)} | {exact} | {missed} | {false} | at most {most} "
             f"| {times[len(times) // 2]:.2f} s |"
         )
     return lines

@@ -98,8 +98,8 @@ def probe_overhead(
     return {"seconds": wall_ns / _NS, "vcpus": vcpus, "overhead": used_ns / wall_ns / vcpus}
 
 
-def probe_stacks(guest: Guest, name: str, times: int) -> list[dict[str, Any]]:
-    """Probe the topology of busy vCPUs `times` times in phase `name`.
+def probe_stacks(guest: Guest, name: str, times: int, busy: bool) -> list[dict[str, Any]]:
+    """Probe the topology `times` times in phase `name`.
 
     The stacks that each probe found, and its effort.
     """
@@ -108,7 +108,7 @@ def probe_stacks(guest: Guest, name: str, times: int) -> list[dict[str, Any]]:
 
     machine = NativeMachine()
     found = []
-    with phase(guest, name), busy_vcpus(True):
+    with phase(guest, name), busy_vcpus(busy):
         for number in range(times):
             began = time.monotonic()
             topology = probe_topology(machine)

@@ -52,8 +52,8 @@ def sample(true: float, estimate: float | None, **more: object) -> ShareSample:
     return replace(plain, **more)  # type: ignore[arg-type]
 
 
-PAIR = StackProbe("pair", ((0, 3),), ((0, 3),), 7, 0.2, 1.0)
-NONE = StackProbe("none", (), (), 9, 0.3, 1.0)
+PAIR = StackProbe("pair", True, ((0, 3),), ((0, 3),), 7, 0.2, 1.0)
+NONE = StackProbe("none", True, (), (), 9, 0.3, 1.0)
 IDLE = Overhead(False, 60.0, 2, 0.012, 0.03, 0.013, 0.1)
 BUSY = Overhead(True, 60.0, 2, 0.004, 0.99, 0.99, 2.1)
 GOOD = Accuracy(
@@ -160,8 +160,8 @@ def test_the_tables_say_all() -> None:
         "mean absolute error 0.020 (to be at most 0.04), worst 0.020 (at most 0.08)",
         "1 of 1 within 15%",
         "### Idle vCPUs",
-        "| {0, 3} | 1 | 1 | 0 | 0 | at most 7 | 0.20 s |",
-        "| none | 1 | 1 | 0 | 0 | at most 9 | 0.30 s |",
+        "| {0, 3} | busy | 1 | 1 | 0 | 0 | at most 7 | 0.20 s |",
+        "| none | busy | 1 | 1 | 0 | 0 | at most 9 | 0.30 s |",
         "| 2, busy | 60 s | 0.40% | 99.00% | 99.00% | 0.5% |",
         "- Not measured: shares: lost",
     ):
@@ -171,7 +171,7 @@ def test_the_tables_say_all() -> None:
 def test_a_stack_that_is_not_exact_is_missed_or_false() -> None:
     probes = (PAIR, replace(PAIR, found=()), replace(PAIR, found=((0, 3), (1, 2))))
     text = as_markdown(Accuracy(("w",), stacks=probes))
-    assert "| {0, 3} | 3 | 1 | 1 | 1 | at most 7 | 0.20 s |" in text
+    assert "| {0, 3} | busy | 3 | 1 | 1 | 1 | at most 7 | 0.20 s |" in text
 
 
 def test_the_section_replaces_what_stands_between_the_marks() -> None:
@@ -244,7 +244,7 @@ def test_an_idle_vcpu_is_judged_by_what_was_left_to_it() -> None:
 
 def test_stacks_and_overhead() -> None:
     said = {"stacks": [[0, 2, 4]], "pair_probes": 5, "seconds": 0.1}
-    (found,) = stack_probes_of(stack_profiles()[1], [said], 2.0)
+    (found,) = stack_probes_of(stack_profiles()[1], False, [said], 2.0)
     assert set(found.found) == set(found.true) == {(0, 2, 4)}
     cost = overhead_of(
         False,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MS = 1_000_000
 SAMPLE = ShareSample("p", "share", 0, True, 0.5, 0.5, 0.51, 5.0 * MS, 5.1 * MS, True, 0.1)
-STACK = StackProbe("pair", ((0, 3),), ((0, 3),), 7, 0.2, 1.0)
+STACK = StackProbe("pair", True, ((0, 3),), ((0, 3),), 7, 0.2, 1.0)
 COST = Overhead(False, 60.0, 2, 0.01, 0.02, 0.01, 0.1)
 
 
@@ -133,7 +133,7 @@ def test_a_page_with_a_picture(tmp_path: Path) -> None:
 
 
 def test_what_falls_short_is_told_by_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{__name__}.STACK", StackProbe("pair", ((0, 3),), (), 7, 0.2, 1.0))
+    monkeypatch.setattr(f"{__name__}.STACK", StackProbe("pair", True, ((0, 3),), (), 7, 0.2, 1.0))
     assert run("--part", "stacks").exit_code == 1
     assert run("--part", "busy").exit_code == 0
 
