@@ -76,15 +76,15 @@ class Feed:
         obj: SchedulerObject,
         topology: Topology,
         claimed: Topology,
-        wait: Callable[[], None] = grace_period,
+        wait: Callable[[], None] | None = None,
     ) -> None:
         """Write the tables. To be called between `obj.load()` and `obj.attach()`.
 
         `claimed` is what the kernel believes: its own look for idle cores goes by that. `wait`
-        returns when every operation that was under way has ended.
+        returns when every operation that was under way has ended: grace_period() by default.
         """
         self._obj = obj
-        self._wait = wait
+        self._wait = wait or grace_period
         self._claimed_cores = _cores(claimed) if claimed.smt else None
         self.topology = topology
         self.epoch = 0
