@@ -158,7 +158,8 @@ def _spans(
 
     for at, what in zip(events["at_ns"].tolist(), events["what"].tolist(), strict=True):
         if what >= OFF and state == OFF and woken:
-            # Switches from the idle task are missing at times; it ran soon after it was woken.
+            # Switches from the idle task are missing at times. The kernel's counters agree that
+            # the thread ran soon after it was woken (docs/probing.md).
             state = ON
         following = _next_state(state, what)
         if following == state:
