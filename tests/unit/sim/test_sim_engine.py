@@ -52,6 +52,16 @@ def test_weights_share_a_vcpu_as_the_kernels_table_says(policy: str) -> None:
     assert heavy / light == pytest.approx(1024 / 335, rel=0.05)
 
 
+@pytest.mark.parametrize(("vcpus", "per_llc", "tasks"), [(4, 1, 12), (8, 4, 12), (16, 4, 24)])
+def test_hogs_are_shared_out_between_caches(vcpus: int, per_llc: int, tasks: int) -> None:
+    """Those that never sleep stayed where they were born: some got twice as much as others."""
+    machine = simple_machine(vcpus, per_llc=per_llc)
+    load = hogs(TaskSet(program="hog", count=tasks))
+    before, after = (simulate(machine, load, seconds=seconds) for seconds in (5, 10))
+    ran = [b.run_ns - a.run_ns for a, b in zip(before.tasks, after.tasks, strict=True)]
+    assert max(ran) < 1.02 * min(ran)
+
+
 def test_groups_share_by_their_weights() -> None:
     load = hogs(
         TaskSet(program="hog", group=1, count=3),
