@@ -2041,11 +2041,12 @@ static long balance_near(u32 i, struct theft *theft)
 
 /*
  * Shares tasks out between caches: those that always run never give an idle vCPU of another cache
- * the chance to steal one, once each vCPU has some.
+ * the chance to steal one, once each vCPU has some. Not static, so that the verifier checks it
+ * apart from dispatch, like those that follow.
  */
-static __always_inline bool balance(const struct place *place)
+__noinline int balance(u32 id, u32 copy)
 {
-	struct theft theft = {.copy = place->copy, .thief = place->id};
+	struct theft theft = {.copy = copy, .thief = id};
 
 	bpf_loop(MAX_NEAR, balance_near, &theft, 0);
 	if (theft.done)
@@ -2102,31 +2103,39 @@ static __always_inline bool next_round(struct patience *patience, u32 now_ms)
 	return true;
 }
 
-/*
- * What is due now and then: tasks that waited too long, and caches with too many. Not static, so
- * that the verifier checks it apart from dispatch.
- */
-__noinline int housekeep(u32 id, u32 copy)
+__noinline int rescue(u32 id, u32 copy)
 {
 	u32 now_ms = now_ns() / 1000000;
 	struct place place;
 	int rescued = 0;
-	bool round;
 
 	if (!place_of(id, copy, &place))
 		return 0;
 	if (take_left_behind(&place))
 		rescued++;
-	round = next_round(&place.vcpu->patience, now_ms);
-	if (round && READ_ONCE(place.vcpu->queued))
+	if (next_round(&place.vcpu->patience, now_ms) && READ_ONCE(place.vcpu->queued))
 		rescued += rescue_from(VCPU_DSQ(id), id, place.vcpu->vtime,
 				       &place.vcpu->patience);
 	if (next_round(&place.llc->patience, now_ms) && READ_ONCE(place.llc->queued))
 		rescued += rescue_from(LLC_DSQ(place.spot->llc), id, place.llc->vtime,
 				       &place.llc->patience);
-	if (round && !rescued && extents[place.copy & 1].nr_llcs > 1)
-		rescued += balance(&place);
 	return rescued;
+}
+
+/* What is due now and then: tasks that have waited too long, and caches where too many wait. */
+__noinline int housekeep(u32 id, u32 copy)
+{
+	struct place place;
+	u32 round;
+
+	if (!place_of(id, copy, &place))
+		return 0;
+	round = place.vcpu->patience.round;
+	if (rescue(id, copy))
+		return true;
+	if (place.vcpu->patience.round == round || extents[copy & 1].nr_llcs < 2)
+		return false;
+	return balance(id, copy);
 }
 
 /* Takes the head of the vCPU's own queue, with @several as many as the policy says. */
@@ -2143,8 +2152,11 @@ static __always_inline bool take_own(const struct place *place, bool several)
 		return true;
 	vcpu = view_vcpu(place);
 	more = hook_batch(&vcpu);
-	for (u32 i = 1; i < MAX_BATCH && i < more && dsq_move_to_local(own); i++)
+	/* counted one by one, since each may run for a slice before the next look at the clock */
+	for (u32 i = 1; i < MAX_BATCH && i < more && dsq_move_to_local(own); i++) {
 		count(STAT_DISPATCHED_VCPU);
+		place->vcpu->dispatches++;
+	}
 	return true;
 }
 
@@ -2160,8 +2172,11 @@ void vsched_dispatch(u64 *ctx)
 
 	if (!place_of(ctx[0], current_copy(), &place))
 		return;
-	if (!(++place.vcpu->dispatches % PATIENCE_DISPATCHES) && housekeep(place.id, place.copy))
-		return;
+	if (++place.vcpu->dispatches >= PATIENCE_DISPATCHES) {
+		place.vcpu->dispatches = 0;
+		if (housekeep(place.id, place.copy))
+			return;
+	}
 	where = view_vcpu(&place);
 	own = VCPU_DSQ(place.id);
 	shared = LLC_DSQ(place.spot->llc);
