@@ -64,7 +64,7 @@ const volatile u32 exit_dump_len = 32768;
 #define MAX_NODES 1024
 #define DOMAINS (MAX_LLCS + MAX_NODES + 1)
 #define PATIENCE_MS 250
-#define PATIENCE_DISPATCHES 64 /* between two looks at the clock */
+#define PATIENCE_DISPATCHES 32 /* between two looks at the clock */
 #define MAX_BATCH 8 /* tasks that a vCPU takes from its queue at once */
 #define MAX_SIBLINGS 64 /* vCPUs of a cache that a vCPU looks at when it has nothing to do */
 #define MAX_NEAR 64 /* caches that a vCPU steals from, nearest first */
