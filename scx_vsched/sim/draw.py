@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from scx_vsched.policies import builtin_policies
 from scx_vsched.sim.build import KERNELS
 from scx_vsched.sim.case import Case
+from scx_vsched.sim.faults import draw_script
 from scx_vsched.sim.machine import HostThread, Machine, PCpu, VCpu
 from scx_vsched.sim.run import Options
 from scx_vsched.sim.scheduler import CHAOS, DEFAULT
@@ -16,7 +17,6 @@ from scx_vsched.sim.workload import (
     Instruction,
     Program,
     Source,
-    Step,
     TaskSet,
     Workload,
 )
@@ -279,51 +279,6 @@ def _workload(rng: random.Random, machine: Machine, end_ns: int) -> Workload:
         channels=tuple(builder.channels),
         sources=tuple(builder.sources),
         groups=tuple(builder.groups),
-        script=_script(rng, machine, len(builder.groups), end_ns),
+        script=draw_script(rng, machine, len(builder.groups), end_ns),
         max_tasks=1024,
     )
-
-
-def _step(rng: random.Random, machine: Machine, groups: int, at_ns: int) -> Step:
-    vcpus = len(machine.vcpus)
-    task = rng.randrange(1000)
-    period = rng.randint(1, 30) * _MS
-    mask = tuple(sorted(rng.sample(range(vcpus), rng.choice((1, vcpus, rng.randint(1, vcpus))))))
-    if machine.retold and rng.random() < 0.2:
-        return Step(at_ns, "feed", rng.randrange(len(machine.retold)))
-    return rng.choice(
-        (
-            Step(at_ns, "affinity", task, mask=mask),
-            Step(at_ns, "affinity", task, mask=mask),
-            Step(at_ns, "nice", task, rng.randint(100, 139)),
-            Step(at_ns, "class", task, rng.choice((0, 3, 5))),
-            Step(at_ns, "group_move", task, rng.randrange(groups)),
-            Step(at_ns, "group_weight", rng.randrange(groups), rng.randint(1, 10_000)),
-            Step(at_ns, "quota", rng.randrange(vcpus), rng.randint(period // 20, period), period),
-            Step(at_ns, "speed", rng.randrange(len(machine.pcpus)), rng.randint(100, 2048)),
-            Step(at_ns, "pin", rng.randrange(vcpus), rng.randrange(len(machine.pcpus))),
-            Step(at_ns, "kill", task),
-            Step(at_ns, "migration", task, 1),
-            Step(at_ns, "migration", task, 0),
-            Step(at_ns, "offline", rng.randrange(vcpus)),
-            Step(at_ns, "offline", rng.randrange(vcpus)),
-            Step(at_ns, "online", rng.randrange(vcpus)),
-            Step(at_ns, "bypass", 1),
-            Step(at_ns, "bypass", 0),
-        )
-    )
-
-
-def _script(rng: random.Random, machine: Machine, groups: int, end_ns: int) -> tuple[Step, ...]:
-    count = rng.choice((0, 0, 5, 40))
-    times = sorted(rng.randrange(end_ns) for _ in range(count))
-    steps = [_step(rng, machine, groups, at) for at in times]
-    # the kernel does not suspend for long: what is bypassed comes back, and so do vCPUs
-    last = end_ns - 1
-    if any(step.op == "bypass" for step in steps):
-        steps.append(Step(last, "bypass", 0))
-    steps += [
-        Step(last, "online", vcpu)
-        for vcpu in sorted({step.a for step in steps if step.op == "offline"})
-    ]
-    return tuple(steps)

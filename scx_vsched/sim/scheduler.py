@@ -43,9 +43,7 @@ class Scheduler:
         """Whether it is the model of the kernel's default scheduler."""
         return not self.stat_names
 
-    def run(
-        self, machine: Machine, load: Workload, options: Options, keep_maps: Sequence[str] = ()
-    ) -> Outcome:
+    def run(self, machine: Machine, load: Workload, options: Options) -> Outcome:
         """One run; see `simulate`."""
         return simulate(
             self.library,
@@ -54,7 +52,6 @@ class Scheduler:
             replace(options, scheduler=not self.is_default),
             tunables=self.tunables,
             stat_names=self.stat_names,
-            keep_maps=keep_maps,
         )
 
 
