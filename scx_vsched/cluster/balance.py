@@ -53,6 +53,7 @@ def choose_moves(
     policy: Policy,
     movable: Movable,
     load: NDArray[np.float64],
+    *,
     capacity: NDArray[np.int64],
     cell_size: int,
     limits: Limits,
@@ -62,7 +63,7 @@ def choose_moves(
     `load` is the CPU in use on each machine, those of the tasks that may move included.
     """
     movable = movable.take(np.argsort(movable.machine, kind="stable"))
-    nodes = list(map(Node._make, zip(range(len(load)), load.tolist(), capacity.tolist())))
+    nodes = list(map(Node, range(len(load)), load.tolist(), capacity.tolist()))
     choose = _whole_machines if policy.kind is Kind.COARSE else _single_tasks
     place, target, rank = choose(policy, movable, nodes, cell_size, limits)
     return Moves(movable.task[place], target, rank, movable.memory_bytes[place])
@@ -77,15 +78,13 @@ def _single_tasks(
     """Each task is an item; its number is its place in `movable`."""
     items = list(
         map(
-            Item._make,
-            zip(
-                range(len(movable.task)),
-                movable.machine.tolist(),
-                movable.load.tolist(),
-                movable.request.tolist(),
-                movable.memory_bytes.tolist(),
-                movable.accesses.tolist(),
-            ),
+            Item,
+            range(len(movable.task)),
+            movable.machine.tolist(),
+            movable.load.tolist(),
+            movable.request.tolist(),
+            movable.memory_bytes.tolist(),
+            movable.accesses.tolist(),
         )
     )
     moves: list[Move] = []

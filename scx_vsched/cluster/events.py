@@ -6,7 +6,6 @@ and scheduled again is two. Rows may come in any order; those out of order are c
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from scx_vsched.cluster.schema import (
 from scx_vsched.errors import UserError
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable
     from pathlib import Path
 

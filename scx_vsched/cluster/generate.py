@@ -6,9 +6,8 @@ memory. Parts cover as much time as the real ones: 29 days in 500 parts.
 
 from __future__ import annotations
 
-import gzip
-import io
 import math
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -33,12 +32,12 @@ from scx_vsched.cluster.schema import (
     TRACE_START_US,
     US,
     Event,
-    Table,
 )
+from scx_vsched.cluster.writer import PART_S, PartWriter
 from scx_vsched.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["Written", "generate"]
 
 _PERIOD_S = PERIOD_US / US
-_PART_S = 29 * 86_400 / 500
 _WARM_UP_S = 4 * 3600.0  # batch work from before the start that may still run
 _FIRST_MACHINE, _FIRST_JOB = 1000, 3_000_000
 # Machines of the trace by (CPU, memory), percent of all (Reiss et al., "Heterogeneity and
@@ -82,54 +80,11 @@ class Written:
     usage_rows: int
 
 
-class _Writer:
-    """The parts of one table, one after the other."""
-
-    def __init__(self, folder: Path, table: Table, parts: int) -> None:
-        self._folder, self._table, self._parts = folder / table.name, table, parts
-        self._folder.mkdir(parents=True)
-        self._part = -1
-        self._file: gzip.GzipFile | None = None
-        self.rows = 0
-
-    def write(self, time_s: float, columns: Mapping[str, object], rows: int) -> None:
-        """Rows of the period that starts at `time_s`; columns that are not named stay empty."""
-        part = min(int(time_s / _PART_S), self._parts - 1)
-        while self._part < part:
-            self._open(self._part + 1)
-        if rows == 0:
-            return
-        empty = pl.lit(None, pl.String)
-        frame = pl.DataFrame(dict(columns)).select(
-            pl.col(name) if name in columns else empty.alias(name) for name in self._table.columns
-        )
-        text = io.BytesIO()
-        frame.write_csv(text, include_header=False, float_precision=7)
-        if self._file is not None:
-            self._file.write(text.getbuffer())
-        self.rows += rows
-
-    def _open(self, part: int) -> None:
-        self.close()
-        self._part = part
-        path = self._folder / f"part-{part:05}-of-{self._parts:05}.csv.gz"
-        # Without a name and a time in the header the same rows are the same bytes.
-        self._file = gzip.GzipFile("", "wb", 1, path.open("wb"), mtime=0)
-
-    def close(self) -> None:
-        """Finish the part."""
-        if self._file is not None:
-            raw = self._file.fileobj
-            self._file.close()
-            if raw is not None:
-                raw.close()
-        self._file = None
-
-
 def generate(
     folder: Path,
     machines: int,
     hours: float,
+    *,
     seed: int = 0,
     load: Load | None = None,
     on_period: Callable[[int, int], None] = lambda period, periods: None,
@@ -139,19 +94,18 @@ def generate(
     `on_period` hears each period of five minutes and how many there are. Raises UserError where
     the folder cannot be written or holds a part of a trace already.
     """
-    load = load or Load()
     tables = (TASK_EVENTS, TASK_USAGE, MACHINE_EVENTS)
     if present := [table.name for table in tables if (folder / table.name).exists()]:
         raise UserError(f"{folder / present[0]} exists already", "name a new folder")
-    parts = max(math.ceil(hours * 3600 / _PART_S), 1)
+    parts = max(math.ceil(hours * 3600 / PART_S), 1)
     try:
-        writers = [_Writer(folder, table, parts) for table in tables[:2]]
-        writers.append(_Writer(folder, MACHINE_EVENTS, 1))
-        try:
-            return _Trace(machines, hours, seed, load, *writers).write(on_period)
-        finally:
-            for writer in writers:
-                writer.close()
+        with ExitStack() as stack:
+            writers = [
+                stack.enter_context(closing(PartWriter(folder, table, count)))
+                for table, count in zip(tables, (parts, parts, 1), strict=True)
+            ]
+            trace = _Trace(machines, hours * 3600, seed, load or Load())
+            return trace.write(on_period, *writers)
     except OSError as error:
         raise UserError(f"{error.filename or folder}: {error.strerror or error}") from None
 
@@ -159,29 +113,28 @@ def generate(
 class _Trace:
     """A trace in the making."""
 
-    def __init__(
-        self,
-        machines: int,
-        hours: float,
-        seed: int,
-        load: Load,
-        events: _Writer,
-        usage: _Writer,
-        machine_events: _Writer,
-    ) -> None:
+    def __init__(self, machines: int, length_s: float, seed: int, load: Load) -> None:
         self._rng = np.random.default_rng(seed)
-        self._length_s, self._load = hours * 3600, load
-        self._events, self._usage, self._machine_events = events, usage, machine_events
+        self._length_s, self._load = length_s, load
         kinds = np.array(list(_MACHINES))
         shares = np.array(list(_MACHINES.values()))
         self._kinds = kinds[self._rng.choice(len(kinds), machines, p=shares / shares.sum())]
         self._next_job = _FIRST_JOB
         self._tasks = 0
 
-    def write(self, on_period: Callable[[int, int], None]) -> Written:
+    def write(
+        self,
+        on_period: Callable[[int, int], None],
+        events: PartWriter,
+        usage: PartWriter,
+        machine_events: PartWriter,
+    ) -> Written:
         """All of it."""
-        self._write_machines()
+        machine_events.write(0.0, self._machines())
         running, machine, rate = self._start()
+        before = np.full(len(running), BEFORE_TRACE_US)
+        initial = (Event.SUBMIT, Event.SCHEDULE)
+        starts = [self._rows(running, machine, before, event) for event in initial]
         periods = max(math.ceil(self._length_s / _PERIOD_S), 1)
         again = running.take(np.zeros(0, np.int64))
         for period in range(periods):
@@ -192,24 +145,25 @@ class _Trace:
             arrived = Tasks.join([drawn, replace(again, at_s=np.full(len(again), now_s))])
             self._tasks += len(drawn)
             chosen = self._place(len(arrived))
-            starts = self._submissions(now_s, arrived, chosen)
+            starts += self._submissions(now_s, arrived, chosen)
             running = Tasks.join([running, arrived])
             machine = np.concatenate([machine, chosen])
             ended = running.at_s + running.length_s < now_s + _PERIOD_S
             ends, evicted = self._ends(running.take(ended), machine[ended])
-            self._write_events(now_s, [*starts, ends])
-            self._write_usage(now_s, running, machine)
+            events.write(now_s, self._events([*starts, ends]))
+            usage.write(now_s, self._usage(now_s, running, machine))
+            starts = []
             again = running.take(ended).take(evicted)
             running, machine = running.take(~ended), machine[~ended]
             on_period(period + 1, periods)
-        return Written(len(self._kinds), self._tasks, self._events.rows, self._usage.rows)
+        return Written(len(self._kinds), self._tasks, events.rows, usage.rows)
 
     def _start(self) -> tuple[Tasks, NDArray[np.int64], float]:
         """What runs when the trace starts, where, and the batch jobs that arrive a second."""
         cpu = self._load.mean_cpu * float(self._kinds[:, 0].sum())
         services = draw_services(self._rng, service_cpu(cpu), self._next_job, self._length_s)
         self._next_job = int(services.job.max(initial=self._next_job)) + 1
-        rate = arrival_rate(cpu, [float(services.cpu.sum())])
+        rate = arrival_rate(max(cpu - float(services.cpu.sum()), 0.0))
         early = draw_batch(
             self._rng, int(rate * _WARM_UP_S), self._next_job, -_WARM_UP_S, _WARM_UP_S
         )
@@ -217,12 +171,6 @@ class _Trace:
         running = Tasks.join([services, early.take(early.at_s + early.length_s > 0)])
         machine = self._place(len(running))
         self._tasks += len(running)
-        before = np.full(len(running), BEFORE_TRACE_US)
-        columns = [
-            self._rows(running, machine, before, event)
-            for event in (Event.SUBMIT, Event.SCHEDULE)
-        ]
-        self._write_events(0.0, columns)
         return running, machine, rate
 
     def _place(self, tasks: int) -> NDArray[np.int64]:
@@ -270,7 +218,7 @@ class _Trace:
             "memory_request": tasks.memory_request,
         }
 
-    def _write_events(self, now_s: float, rows: list[dict[str, NDArray[np.generic]]]) -> None:
+    def _events(self, rows: list[dict[str, NDArray[np.generic]]]) -> dict[str, pl.Series]:
         frame = pl.concat([pl.DataFrame(part) for part in rows]).sort("time", maintain_order=True)
         frame = frame.with_columns(
             pl.when(pl.col("machine") >= 0).then("machine").alias("machine"),
@@ -279,9 +227,9 @@ class _Trace:
             pl.lit(0).alias("different_machines"),
             pl.lit(0.0).alias("disk_request"),
         )
-        self._events.write(now_s, frame.to_dict(), frame.height)
+        return frame.to_dict()
 
-    def _write_usage(self, now_s: float, tasks: Tasks, machine: NDArray[np.int64]) -> None:
+    def _usage(self, now_s: float, tasks: Tasks, machine: NDArray[np.int64]) -> dict[str, object]:
         rng, count = self._rng, len(tasks)
         start_s = np.maximum(tasks.at_s, now_s)
         end_s = np.minimum(tasks.at_s + tasks.length_s, now_s + _PERIOD_S)
@@ -292,7 +240,7 @@ class _Trace:
         accesses = tasks.accesses * rng.lognormal(0, 0.2, count)
         odd = rng.random(count)
         accesses = np.where(odd < _OUTLIER, accesses * 1e5, accesses)
-        columns = {
+        return {
             "start": start_us,
             "end": end_us,
             "job": tasks.job,
@@ -311,11 +259,10 @@ class _Trace:
             "aggregation": np.ones(count, np.int64),
             "sampled_cpu": cpu * rng.lognormal(0, 0.3, count),
         }
-        self._usage.write(now_s, columns, count)
 
-    def _write_machines(self) -> None:
+    def _machines(self) -> dict[str, object]:
         count = len(self._kinds)
-        columns = {
+        return {
             "time": np.zeros(count, np.int64),
             "machine": _FIRST_MACHINE + np.arange(count),
             "event": np.zeros(count, np.int64),
@@ -323,4 +270,3 @@ class _Trace:
             "cpu": self._kinds[:, 0],
             "memory": self._kinds[:, 1],
         }
-        self._machine_events.write(0.0, columns, count)

@@ -103,9 +103,7 @@ def _pieces(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _parse(path: Path, line: int, data: bytes, table: Table) -> pl.DataFrame:
-    schema = {
-        name: _TYPES[kind] for name, kind in zip(table.columns, table.kinds, strict=True)
-    }
+    schema = {name: _TYPES[kind] for name, kind in zip(table.columns, table.kinds, strict=True)}
     width = len(table.columns)
     # Rows too short and too long can make up for each other in this sum; then one is too long,
     # which the parser refuses.

@@ -1,4 +1,4 @@
-"""Pictures of runs over time: CPU in use, Gini, memory moved. The only part that needs matplotlib."""
+"""Pictures of runs over time: CPU in use, Gini, memory moved. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from scx_vsched.errors import UserError
 from scx_vsched.topology.plot import save
 from scx_vsched.topology.plot.style import GRID, INK, MUTED, SMALL, place, sheet, title
 
@@ -48,7 +49,10 @@ PICTURES = (
 
 def save_pictures(results: Sequence[Result], folder: Path, below: str) -> list[Path]:
     """Write all pictures as SVG into `folder` and say where; `below` is the line below titles."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror or error}") from None
     written = []
     for picture in PICTURES:
         path = folder / f"{picture.name.replace('_', '-')}.svg"

@@ -1,8 +1,8 @@
 """The tasks of a generated trace: who they are, how long they run, what they use.
 
 The shape follows what is published of ClusterData-2011-2: few jobs have most tasks and few tasks
-most of the work, most tasks are short, some run all the time, priorities 0–1 are free and 9–11
-production, requests exceed usage, load has a daily rhythm, and the trace starts at 19:00 local
+most of the work, most tasks are short, some run all the time, priorities 0 and 1 are free and 9 to
+11 production, requests exceed usage, load has a daily rhythm, and the trace starts at 19:00 local
 time. The numbers below are chosen to give such a shape; they are not fitted to the trace.
 """
 
@@ -17,7 +17,15 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Load", "Tasks", "arrival_rate", "diurnal", "draw_batch", "draw_services"]
+__all__ = [
+    "Load",
+    "Tasks",
+    "arrival_rate",
+    "diurnal",
+    "draw_batch",
+    "draw_services",
+    "service_cpu",
+]
 
 _PRIORITIES = (0, 1, 2, 4, 6, 8, 9, 10, 11)
 _BATCH_SHARES = (0.40, 0.08, 0.10, 0.26, 0.03, 0.04, 0.08, 0.0, 0.01)  # of jobs that end
@@ -100,13 +108,17 @@ def draw_batch(
     duration_s *= rng.lognormal(0, 0.4, tasks)
     at_s = np.repeat(start_s + rng.random(jobs) * length_s, size)
     return _tasks(
-        rng, size, first_job, _BATCH_SHARES, at_s, np.clip(duration_s, 1.0, _LONGEST_S), 0.0
+        rng,
+        size,
+        first_job,
+        _BATCH_SHARES,
+        at_s,
+        length_s=np.clip(duration_s, 1.0, _LONGEST_S),
+        swings=0.0,
     )
 
 
-def draw_services(
-    rng: np.random.Generator, cpu: float, first_job: int, length_s: float
-) -> Tasks:
+def draw_services(rng: np.random.Generator, cpu: float, first_job: int, length_s: float) -> Tasks:
     """Tasks that run all through the trace and use `cpu` largest machines together."""
     parts: list[Tasks] = []
     used = 0.0
@@ -114,7 +126,7 @@ def draw_services(
         size = np.minimum(rng.pareto(_SIZE_TAIL, 64) + 1, _MOST_TASKS).astype(np.int64)
         zeros = np.zeros(int(size.sum()))
         lasting = np.full(len(zeros), length_s * 2 + _LONGEST_S)
-        found = _tasks(rng, size, first_job, _SERVICE_SHARES, zeros, lasting, 1.0)
+        found = _tasks(rng, size, first_job, _SERVICE_SHARES, zeros, length_s=lasting, swings=1.0)
         fits = np.cumsum(found.cpu) <= cpu - used
         parts.append(found.take(fits))
         first_job += 64
@@ -122,20 +134,20 @@ def draw_services(
     return Tasks.join(parts)
 
 
-def arrival_rate(cpu: float, service_cpu: list[float]) -> float:
-    """Batch jobs a second that keep `cpu` largest machines busy beside the services.
+def arrival_rate(cpu: float) -> float:
+    """Batch jobs a second that keep `cpu` largest machines busy.
 
     From the mean work of many jobs, drawn with a seed of their own: what one trace draws does not
-    change how much it has. `service_cpu` is what services use.
+    change how much it has.
     """
     jobs = 40_000
     drawn = draw_batch(np.random.default_rng(1), jobs, 0, 0.0, 1.0)
     work = float((drawn.cpu * drawn.length_s).sum()) / jobs
-    return max(cpu - sum(service_cpu), 0.0) / work
+    return cpu / work
 
 
 def service_cpu(cpu: float) -> float:
-    """What services use of `cpu`."""
+    """What services use, of the CPU in use altogether."""
     return _SERVICE_PART * cpu
 
 
@@ -145,6 +157,7 @@ def _tasks(
     first_job: int,
     shares: tuple[float, ...],
     at_s: NDArray[np.float64],
+    *,
     length_s: NDArray[np.float64],
     swings: float,
 ) -> Tasks:

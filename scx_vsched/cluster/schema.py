@@ -58,8 +58,8 @@ class MachineEvent(IntEnum):
 class Table:
     """A table: its folder, all columns in order, and those that a row cannot do without.
 
-    `kinds` gives a column's type by letter: t a time in µs (unsigned, for the sentinels 2^63−1
-    and 2^64−1), i an integer, f a number, s text.
+    `kinds` gives a column's type by letter: t a time in µs (unsigned, for the sentinels 2^63-1
+    and 2^64-1), i an integer, f a number, s text.
     """
 
     name: str

@@ -4,7 +4,7 @@ Facts: giantvm.md, "Cluster simulator". Each step: tasks submitted by now join t
 machine drawn for them and are admitted in turn while requests fit; every `balance_steps` the
 policy moves tasks within cells; then running tasks make progress. On a machine whose tasks want
 more than its capacity all slow down alike, so that the work left stretches by
-dt · (usage − capacity) / usage. A migration takes no time and costs the task's assigned memory.
+dt · (usage - capacity) / usage. A migration takes no time and costs the task's assigned memory.
 
 There is no object per task: a task is a row of the workload's arrays, and a step is a fixed number
 of array operations over the running and the queued tasks. Integers for CPU make results
@@ -140,9 +140,7 @@ class _Run:
             self._t_machine[self._running], self._work.cpu[sample], self._setup.machines
         )
 
-    def _balance(
-        self, now_s: float, sample: NDArray[np.int64], load: NDArray[np.float64]
-    ) -> Moves:
+    def _balance(self, now_s: float, sample: NDArray[np.int64], load: NDArray[np.float64]) -> Moves:
         """Let the policy move tasks."""
         work, setup, run = self._work, self._setup, self._running
         may = work.priority[run] < setup.priority_below
@@ -159,7 +157,12 @@ class _Run:
             work.accesses[sample],
         )
         moves = choose_moves(
-            self._policy, movable, load, self._m_capacity, setup.cell_size, setup.limits
+            self._policy,
+            movable,
+            load,
+            capacity=self._m_capacity,
+            cell_size=setup.cell_size,
+            limits=setup.limits,
         )
         request = self._t_request[moves.task]
         np.subtract.at(self._m_requested, self._t_machine[moves.task], request)

@@ -88,12 +88,12 @@ def read_usage(
     starts = _key(task, attempts.schedule_us)
     pieces: list[_Rows] = []
     end_us = 0
-    for frame in read_parts(
-        find_parts(folder, TASK_USAGE), TASK_USAGE, _COLUMNS, skipped, on_part
-    ):
+    for frame in read_parts(find_parts(folder, TASK_USAGE), TASK_USAGE, _COLUMNS, skipped, on_part):
         if frame.height:
             end_us = max(end_us, int(frame["end"].max()))  # type: ignore[arg-type]
-            pieces.append(_rows(frame, tasks, task, starts, attempts, skipped))
+            pieces.append(
+                _rows(frame, tasks, task, starts=starts, attempts=attempts, skipped=skipped)
+            )
     if not pieces:
         raise UserError(f"{folder / TASK_USAGE.name} holds no usage")
     return _dense(pieces, len(attempts), end_us, skipped)
@@ -107,6 +107,7 @@ def _rows(
     frame: pl.DataFrame,
     tasks: pl.DataFrame,
     task: NDArray[np.int64],
+    *,
     starts: NDArray[np.int64],
     attempts: Attempts,
     skipped: Counter[str],

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Workload", "load_workload", "make_workload"]
 
 
-
 @dataclass(frozen=True, slots=True)
 class Workload:
     """Tasks in the order of their submission; arrays of one length, but for those of samples.
