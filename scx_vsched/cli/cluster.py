@@ -35,11 +35,11 @@ from scx_vsched.cli.cluster_options import (
     WorkloadMachines,
     make_setup,
 )
+from scx_vsched.cli.cluster_reading import need_polars, progress_bars, workload_loader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from rich.progress import Progress
     from rich.table import Table
 
     from scx_vsched.cluster.metrics import Result
@@ -71,10 +71,11 @@ def generate_command(
     ] = 0.25,
 ) -> None:
     """Write a trace in the schema of Google's ClusterData-2011-2, for want of the real one."""
+    need_polars()
     from scx_vsched.cluster.generate import generate
     from scx_vsched.cluster.population import Load
 
-    with _progress() as progress:
+    with progress_bars() as progress:
         bar = progress.add_task("writing")
         written = generate(
             folder,
@@ -131,8 +132,8 @@ def run_command(
     from scx_vsched.numa.policies import parse_policy
 
     chosen = parse_policy(policy)
-    with _progress() as progress:
-        load = _loader(folder, machines, workload_machines, progress)
+    with progress_bars() as progress:
+        load = workload_loader(folder, machines, workload_machines, progress)
         workload = load(seed)
         setup = make_setup(context.params, len(workload.capacity))
         bar = progress.add_task(policy)
@@ -200,8 +201,8 @@ def compare_command(
     from scx_vsched.numa.policies import THESIS_POLICIES, parse_policy
 
     policies = [parse_policy(name) for name in policy] if policy else list(THESIS_POLICIES)
-    with _progress() as progress:
-        load = _loader(folder, machines, workload_machines, progress)
+    with progress_bars() as progress:
+        load = workload_loader(folder, machines, workload_machines, progress)
         first = load(seed)
         setup = make_setup(context.params, len(first.capacity))
         bar = progress.add_task("simulating", total=len(policies) * seeds)
@@ -223,41 +224,6 @@ def compare_command(
         _show(claims)
     for path in pictures:
         print(path)
-
-
-def _progress() -> Progress:
-    """Bars on a terminal's standard error; elsewhere nothing is drawn."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    return Progress(console=console, transient=True, disable=not console.is_terminal)
-
-
-def _loader(
-    folder: Path, machines: int | None, workload_machines: int | None, progress: Progress
-) -> Callable[[int], Workload]:
-    """Reads the trace as it is for a seed; without a choice of machines it is the same for all."""
-    from scx_vsched.cluster.workload import load_workload
-
-    chosen = workload_machines or machines
-    bar = progress.add_task("reading", total=None)
-    known: dict[int, Workload] = {}
-
-    def load(seed: int) -> Workload:
-        key = 0 if chosen is None else seed
-        if key not in known:
-            known.clear()  # one at a time: a day of the real trace takes gigabytes
-            known[key] = load_workload(
-                folder,
-                chosen,
-                seed,
-                lambda part: progress.update(bar, description=f"{part.parent.name}/{part.name}"),
-            )
-        progress.update(bar, visible=False)
-        return known[key]
-
-    return load
 
 
 def _draw(results: Sequence[Result], folder: Path | None, setup: Setup) -> list[Path]:

@@ -100,7 +100,10 @@ LeastGap = Annotated[
 BudgetMib = Annotated[
     int | None,
     typer.Option(
-        "--budget-mib", min=0, show_default="no limit", help="Memory that a decision may move."
+        "--budget-mib",
+        min=0,
+        show_default="no limit",
+        help="Memory that a decision in a cell may move.",
     ),
 ]
 MemoryGib = Annotated[

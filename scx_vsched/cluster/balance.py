@@ -41,8 +41,12 @@ class Movable:
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """What moves: each task once, with its target and the target's rank (0 least loaded, or 1)."""
+    """What moves: each task once, with its target and the target's rank (0 least loaded, or 1).
 
+    `place` says where each was among those that could move.
+    """
+
+    place: NDArray[np.int64]
     task: NDArray[np.int64]
     target: NDArray[np.int64]
     rank: NDArray[np.int8]
@@ -62,11 +66,12 @@ def choose_moves(
 
     `load` is the CPU in use on each machine, those of the tasks that may move included.
     """
-    movable = movable.take(np.argsort(movable.machine, kind="stable"))
+    order = np.argsort(movable.machine, kind="stable")
+    movable = movable.take(order)
     nodes = list(map(Node, range(len(load)), load.tolist(), capacity.tolist()))
     choose = _whole_machines if policy.kind is Kind.COARSE else _single_tasks
     place, target, rank = choose(policy, movable, nodes, cell_size, limits)
-    return Moves(movable.task[place], target, rank, movable.memory_bytes[place])
+    return Moves(order[place], movable.task[place], target, rank, movable.memory_bytes[place])
 
 
 type _Choice = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]

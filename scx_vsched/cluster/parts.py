@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["find_parts", "read_parts"]
 
 _PIECE_BYTES = 48 << 20
+_NO_SEPARATORS = bytes(byte for byte in range(256) if byte not in b",\n")
 _TYPES = {"t": pl.UInt64, "i": pl.Int64, "f": pl.Float64, "s": pl.String}
 
 
@@ -60,12 +61,11 @@ def read_parts(
     Mandatory columns are never null; floats are null rather than NaN. What was left out is added
     to `skipped`. Raises UserError as the module says.
     """
+    wanted = [name for name in table.columns if name in {*table.mandatory, *columns}]
     for path in parts:
         on_part(path)
         for line, data in _pieces(path):
-            frame = _parse(path, line, data, table).select(
-                *dict.fromkeys((*table.mandatory, *columns))
-            )
+            frame = _parse(path, line, data, table, wanted)
             good = frame.drop_nulls(list(table.mandatory))
             if good.height != frame.height:
                 skipped[f"{table.name}: rows without a mandatory value"] += (
@@ -102,22 +102,23 @@ def _pieces(path: Path) -> Iterator[tuple[int, bytes]]:
         yield line, rest + b"\n"
 
 
-def _parse(path: Path, line: int, data: bytes, table: Table) -> pl.DataFrame:
-    schema = {name: _TYPES[kind] for name, kind in zip(table.columns, table.kinds, strict=True)}
+def _parse(path: Path, line: int, data: bytes, table: Table, columns: list[str]) -> pl.DataFrame:
+    """`columns` of whole lines, the first of which has the number `line`."""
     width = len(table.columns)
-    # Rows too short and too long can make up for each other in this sum; then one is too long,
-    # which the parser refuses.
-    if data.count(b",") == data.count(b"\n") * (width - 1):
-        try:
-            return pl.read_csv(
-                data, has_header=False, schema=schema, ignore_errors=True, quote_char=None
-            )
-        except pl.exceptions.PolarsError:
-            pass
-    for number, row in enumerate(data.splitlines(), line):
-        if row.count(b",") != width - 1:
-            raise UserError(
-                f"{path}:{number}: {row.count(b',') + 1} columns instead of {width}",
-                f"{table.name} has {width} columns: {', '.join(table.columns)}",
-            )
-    raise UserError(f"{path}: no CSV, somewhere after line {line}")
+    # What is left without all but commas and line ends says the width of each row.
+    rows = data.count(b"\n")
+    if data.translate(None, _NO_SEPARATORS) != (b"," * (width - 1) + b"\n") * rows:
+        for number, row in enumerate(data.split(b"\n"), line):
+            if row.count(b",") != width - 1:
+                raise UserError(
+                    f"{path}:{number}: {row.count(b',') + 1} columns instead of {width}",
+                    f"{table.name} has {width} columns: {', '.join(table.columns)}",
+                )
+    return pl.read_csv(
+        data,
+        has_header=False,
+        schema={name: _TYPES[kind] for name, kind in zip(table.columns, table.kinds, strict=True)},
+        columns=[table.columns.index(name) for name in columns],
+        ignore_errors=True,
+        quote_char=None,
+    )

@@ -20,7 +20,8 @@ import numpy as np
 
 from scx_vsched.cluster.balance import Movable, Moves, choose_moves
 from scx_vsched.cluster.metrics import BALANCED_GINI, Result, Series, Summary, gini
-from scx_vsched.cluster.schema import PERIOD_US, UNIT, US
+from scx_vsched.cluster.running import Running
+from scx_vsched.cluster.schema import UNIT
 from scx_vsched.cluster.setup import capacities
 from scx_vsched.numa.policies import Kind
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["simulate"]
 
-_PERIOD_S = PERIOD_US / US
+_COMPACT_STEPS = 10  # between two clean-ups of what ended
 
 
 def simulate(
@@ -65,12 +66,11 @@ class _Run:
         # A request that no machine could ever fulfil takes one for itself.
         wanted = np.rint(workload.request * setup.allocation_ratio).astype(np.int64)
         self._t_request = np.minimum(wanted, self._m_capacity[self._t_machine])
-        self._t_progress_s = np.zeros(tasks)
         self._t_start_s = np.full(tasks, np.nan)
         self._t_end_s = np.full(tasks, np.nan)
         self._t_moved_s = np.full(tasks, -np.inf)
         self._t_moves = np.zeros(tasks, np.int32)
-        self._running = np.empty(0, np.int64)  # in the order of admission
+        self._running = Running(workload)
         self._pending = np.empty(0, np.int64)  # by machine, then in the order of submission
         self._submitted = 0
         self._room = True  # whether requests became fewer since tasks were last admitted
@@ -89,12 +89,12 @@ class _Run:
         for step in range(steps):
             now_s = step * step_s
             self._admit(now_s)
-            sample = self._samples()
-            load = self._load(sample)
+            if step % _COMPACT_STEPS == 0:
+                self._running.compact()
+            load = self._running.load(self._setup.machines)
             if self._policy.kind is not Kind.NONE and step % self._setup.balance_steps == 0:
-                moves = self._balance(now_s, sample, load)
-                on_moves(now_s, moves)
-                load = self._load(sample)
+                on_moves(now_s, self._balance(now_s, load))
+                load = self._running.load(self._setup.machines)
             rows.append(self._measure(now_s, load))
             self._advance(now_s, min(step_s, length_s - now_s), load)
             on_step(step + 1, steps)
@@ -117,40 +117,33 @@ class _Run:
         if not len(queue):
             return
         machine, request = self._t_machine[queue], self._t_request[queue]
-        heads = np.flatnonzero(np.diff(machine, prepend=-1))
         total = np.cumsum(request)
-        before = np.repeat(total[heads] - request[heads], np.diff(heads, append=len(queue)))
+        # The machines' queues lie one after the other: what each machine's starts after.
+        last = np.flatnonzero(machine[1:] != machine[:-1])
+        m_before = np.zeros(self._setup.machines, np.int64)
+        m_before[machine[last + 1]] = total[last]
+        before = m_before[machine]
         # Requests are not negative: the sum along a queue rises, and what fits is its beginning.
         fits = total - before <= (self._m_capacity - self._m_requested)[machine]
         started = queue[fits]
         self._pending = queue[~fits]
-        self._running = np.concatenate([self._running, started])
+        self._running.start(started, machine[fits])
         self._t_start_s[started] = now_s
         np.add.at(self._m_requested, machine[fits], request[fits])
 
-    def _samples(self) -> NDArray[np.int64]:
-        """Where the current sample of each running task is."""
-        work, run = self._work, self._running
-        period = ((work.phase_s[run] + self._t_progress_s[run]) / _PERIOD_S).astype(np.int64)
-        return work.offset[run] + np.clip(period, 0, work.count[run] - 1)
-
-    def _load(self, sample: NDArray[np.int64]) -> NDArray[np.float64]:
-        """CPU that the tasks of each machine want; whole numbers."""
-        return np.bincount(
-            self._t_machine[self._running], self._work.cpu[sample], self._setup.machines
-        )
-
-    def _balance(self, now_s: float, sample: NDArray[np.int64], load: NDArray[np.float64]) -> Moves:
+    def _balance(self, now_s: float, load: NDArray[np.float64]) -> Moves:
         """Let the policy move tasks."""
-        work, setup, run = self._work, self._setup, self._running
-        may = work.priority[run] < setup.priority_below
-        may &= work.max_cpu[sample] < setup.max_cpu_below * UNIT
-        may &= now_s - self._t_moved_s[run] >= setup.rest_s
-        task, sample = run[may], sample[may]
+        work, setup, running = self._work, self._setup, self._running
+        running.compact()
+        may = work.priority[running.task] < setup.priority_below
+        may &= work.max_cpu[running.sample] < setup.max_cpu_below * UNIT
+        may &= now_s - self._t_moved_s[running.task] >= setup.rest_s
+        place = np.flatnonzero(may)
+        task, sample = running.task[place], running.sample[place]
         memory = np.rint(work.memory[sample] * (setup.machine_memory_bytes / UNIT))
         movable = Movable(
             task,
-            self._t_machine[task],
+            running.machine[place],
             work.cpu[sample],
             self._t_request[task],
             memory.astype(np.int64),
@@ -164,10 +157,11 @@ class _Run:
             cell_size=setup.cell_size,
             limits=setup.limits,
         )
+        place = place[moves.place]
         request = self._t_request[moves.task]
-        np.subtract.at(self._m_requested, self._t_machine[moves.task], request)
+        np.subtract.at(self._m_requested, running.machine[place], request)
         np.add.at(self._m_requested, moves.target, request)
-        self._t_machine[moves.task] = moves.target
+        running.machine[place] = moves.target
         self._t_moved_s[moves.task] = now_s
         self._t_moves[moves.task] += 1
         for rank in (0, 1):
@@ -179,29 +173,23 @@ class _Run:
 
     def _measure(self, now_s: float, load: NDArray[np.float64]) -> tuple[float, ...]:
         """A row of the series."""
-        used = np.minimum(load / self._m_capacity, 1)
-        beyond = np.maximum(load / self._m_capacity - 1, 0)
+        wanted = load / self._m_capacity
+        used = np.minimum(wanted, 1)
+        beyond = (wanted - used).mean()
         return (
-            *(now_s, float(used.mean()), gini(used), float(beyond.mean())),
+            *(now_s, float(used.mean()), gini(used), float(beyond)),
             *(len(self._running), len(self._pending), sum(self._bytes), sum(self._moved)),
         )
 
     def _advance(self, now_s: float, length_s: float, load: NDArray[np.float64]) -> None:
         """Let running tasks make progress, and end those that are done."""
-        run = self._running
         m_speed = np.ones(self._setup.machines)
         np.divide(self._m_capacity, load, out=m_speed, where=load > self._m_capacity)
-        speed = m_speed[self._t_machine[run]]
-        left_s = self._work.duration_s[run] - self._t_progress_s[run]
-        self._t_progress_s[run] += length_s * speed
-        done = left_s <= length_s * speed
-        if not done.any():
-            return
-        ended = run[done]
-        self._t_end_s[ended] = now_s + left_s[done] / speed[done]
-        np.subtract.at(self._m_requested, self._t_machine[ended], self._t_request[ended])
-        self._running = run[~done]
-        self._room = True
+        ended, machine, ran_s = self._running.advance(length_s, m_speed)
+        if len(ended):
+            self._t_end_s[ended] = now_s + ran_s
+            np.subtract.at(self._m_requested, machine, self._t_request[ended])
+            self._room = True
 
     def _summary(self, series: Series) -> Summary:
         work = self._work

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HELP_S = 0.3
-COMMANDS = ("run", "build", "check", "inspect", "policies", "topology", "vm")
+COMMANDS = (
+    *("run", "build", "check", "inspect", "policies", "probe", "topology", "vm"),
+    "cluster",
+)
 
 
 def scx_vsched(

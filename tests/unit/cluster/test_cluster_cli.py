@@ -179,6 +179,15 @@ def test_mistakes_are_told_without_a_traceback(trace: Path, tmp_path: Path) -> N
         assert text in done.stderr
 
 
+def test_without_polars_or_matplotlib_it_says_what_to_install(trace: Path, tmp_path: Path) -> None:
+    with patch.dict(sys.modules, {"polars": None}):
+        for done in (cluster("run", trace), cluster("generate", tmp_path / "t")):
+            assert "pip install 'scx_vsched[cluster]'" in done.stderr
+    with patch.dict(sys.modules, {"scx_vsched.cluster.plot": None}):
+        done = cluster("run", trace, "--plot", tmp_path)
+        assert "pip install 'scx_vsched[plot]'" in done.stderr
+
+
 def test_what_was_skipped_is_said(trace: Path, tmp_path: Path) -> None:
     for part in trace.rglob("*.gz"):
         copy = tmp_path / part.relative_to(trace)
