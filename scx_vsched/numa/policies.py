@@ -199,12 +199,15 @@ def _coarse(ranked: list[Node], own: dict[int, list[Item]], limits: Limits) -> l
     load, spent = target.load, 0
     moves: list[Move] = []
     for source in reversed(sources):
-        batch = own.get(source.id, [])
-        moved = sum(item.load for item in batch)
-        size = sum(item.memory_bytes for item in batch)
+        batch = own.get(source.id)
+        if batch is None:
+            continue
+        moved, size = 0.0, 0
+        for item in batch:
+            moved += item.load
+            size += item.memory_bytes
         if (
-            batch
-            and moved <= limits.most_moved * source.load
+            moved <= limits.most_moved * source.load
             and _worth_it(source, source.load, target, load, limits)
             and _can_hold(target, load + moved, source, source.load, limits)
             and (limits.budget_bytes is None or spent + size <= limits.budget_bytes)
