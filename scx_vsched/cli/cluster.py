@@ -65,7 +65,7 @@ def generate_command(
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same gives the same files.")] = 0,
     mean_cpu: Annotated[
         float, typer.Option("--mean-cpu", min=0.01, max=1, help="CPU in use, of all machines'.")
-    ] = 0.45,
+    ] = 0.35,
     swing: Annotated[
         float, typer.Option("--swing", min=0, max=1, help="How far load departs from it by day.")
     ] = 0.25,

@@ -49,7 +49,7 @@ class Load:
     """How much load there is: `mean_cpu` of the machines' capacity, by day up to `swing` more or
     less."""
 
-    mean_cpu: float = 0.45
+    mean_cpu: float = 0.35
     swing: float = 0.25
 
 
