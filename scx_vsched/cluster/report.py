@@ -121,7 +121,8 @@ def _claim(one: Judged) -> str:
 
 def _judged_difference(one: Judged) -> str:
     _, scale, digits = _COLUMNS[one.claim.metric]
-    return _estimate(one.difference, scale, digits, sign="+")
+    # Differences are smaller than what they are of.
+    return _estimate(one.difference, scale, digits + 1 if digits else 0, sign="+")
 
 
 def _estimate(found: Estimate, scale: float, digits: int, sign: str = "") -> str:
