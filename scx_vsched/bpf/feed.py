@@ -18,7 +18,7 @@ from scx_vsched.bpf.libbpf import BpfError
 from scx_vsched.topology.model import MAX_LLCS, MAX_NEAR, Topology
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from scx_vsched.bpf.loader import SchedulerObject
 
@@ -71,12 +71,20 @@ class Feed:
     queue: there only capacities and latencies follow, the placement stays as it was at the start.
     """
 
-    def __init__(self, obj: SchedulerObject, topology: Topology, claimed: Topology) -> None:
+    def __init__(
+        self,
+        obj: SchedulerObject,
+        topology: Topology,
+        claimed: Topology,
+        wait: Callable[[], None] | None = None,
+    ) -> None:
         """Write the tables. To be called between `obj.load()` and `obj.attach()`.
 
-        `claimed` is what the kernel believes: its own look for idle cores goes by that.
+        `claimed` is what the kernel believes: its own look for idle cores goes by that. `wait`
+        returns when every operation that was under way has ended: grace_period() by default.
         """
         self._obj = obj
+        self._wait = wait or grace_period
         self._claimed_cores = _cores(claimed) if claimed.smt else None
         self.topology = topology
         self.epoch = 0
@@ -125,7 +133,7 @@ class Feed:
         self.epoch += 1
         self.topology = topology
         # From here on no operation begins with the former copy, after this none is under way.
-        grace_period()
+        self._wait()
         self._program("vsched_settle")
         self._write_spots(topology, copy ^ 1)
         return True

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-_COMMANDS = ("run", "build", "check", "inspect", "policies", "probe", "topology", "vm")
-_GROUPS = frozenset({"topology", "vm"})  # those with subcommands of their own
+_COMMANDS = (
+    *("run", "build", "check", "inspect", "policies"),
+    *("probe", "topology", "sim", "cluster", "vm"),
+)
+_GROUPS = frozenset({"topology", "sim", "cluster", "vm"})  # those with subcommands of their own
 
 
 class _LazyGroup(TyperGroup):

@@ -92,6 +92,12 @@ class Core(Policy):
             return False
         return distance <= SAME_NODE or victim.queued + victim.llc_queued >= self.steal_node_min
 
+    def balances(self, vcpu: VCpu, victim: VCpu, distance: u32) -> bool:
+        """When no more wait for each vCPU afterwards than there; across nodes half as many."""
+        here = (vcpu.llc_queued + 1) * victim.llc_vcpus
+        there = (victim.llc_queued - 1) * vcpu.llc_vcpus
+        return there >= (here if distance <= SAME_NODE else 2 * here)
+
     def is_before(self, a: u64, b: u64) -> bool:
         """Whether virtual time `a` precedes `b`; virtual times wrap around."""
         return a != b and b - a < 1 << 63

@@ -161,6 +161,14 @@ guest = Mechanism(
             "Whether `vcpu`, which has nothing to do, takes a task that waits for `victim` or its "
             "cache; `distance` is 1 in the same cache, 2 on the same NUMA node, 3 across nodes.",
         ),
+        Hook(
+            "balances",
+            (_VCPU, Parameter("victim", "VCpu"), Parameter("distance", "u32")),
+            "bool",
+            "Whether `vcpu`, busy itself, takes a task from the queue of another cache, that of "
+            "`victim`; `distance` is 2 on the same NUMA node, 3 across nodes. Asked every quarter "
+            "of a second at most, of caches whose queue holds tasks.",
+        ),
     ),
     features=(
         Feature("cgroups", "share vCPUs by cgroup weight (cpu.weight)"),
@@ -182,6 +190,7 @@ guest = Mechanism(
         Stat("dispatched_vcpu", "started from the vCPU's own queue"),
         Stat("stolen_near", "taken from another vCPU of the cache by one with nothing to do"),
         Stat("stolen_far", "taken from another cache by a vCPU with nothing to do"),
+        Stat("balanced", "taken from another cache, where more waited, by a busy vCPU"),
         Stat("rescued", "ran because they had waited too long"),
         Stat("kept", "ran on with a new slice, since nobody ahead of them waited"),
         Stat("hotplug", "vCPUs that came online or went offline"),

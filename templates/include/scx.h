@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include "bpf.h"
+#include <bpf.h>
 
 s32 scx_bpf_create_dsq(u64 dsq_id, s32 node) __ksym;
 s32 scx_bpf_dsq_nr_queued(u64 dsq_id) __ksym __pure;

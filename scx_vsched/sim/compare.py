@@ -1,0 +1,80 @@
+"""The same machine and workload under several schedulers, over several seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from scx_vsched.errors import UserError
+from scx_vsched.sim.report import Measure, measures_of
+from scx_vsched.vm.intervals import Ratio, ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scx_vsched.sim.machine import Machine
+    from scx_vsched.sim.run import Options, Outcome
+    from scx_vsched.sim.scheduler import Scheduler
+    from scx_vsched.sim.workload import Workload
+
+__all__ = ["Comparison", "compare", "measures"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One measure: the medians by scheduler, and each one's ratio to the first."""
+
+    measure: Measure
+    medians: tuple[float, ...]
+    ratios: tuple[Ratio, ...]
+
+    def gain(self, index: int) -> float:
+        """How many times better than the first, above 1 in either direction of `better`."""
+        value = self.ratios[index].value
+        return value if self.measure.better == "more" else 1 / value
+
+
+def measures(outcome: Outcome, seconds: float) -> dict[Measure, float]:
+    """Every measure that the outcome gives, with a value above 0."""
+    return measures_of(outcome.counts, outcome.latencies_ns, seconds)
+
+
+def compare(
+    schedulers: Sequence[Scheduler],
+    machine: Machine,
+    load: Workload,
+    options: Options,
+    seeds: int,
+) -> list[Comparison]:
+    """Runs every scheduler on each of `seeds` seeds, counted up from that of `options`.
+
+    Raises UserError where a run fails, naming the invariant.
+    """
+    seconds = (options.end_ns - options.warmup_ns) / 1e9
+    samples: dict[Measure, list[list[float]]] = {}
+    for number in range(seeds):
+        for index, scheduler in enumerate(schedulers):
+            outcome = scheduler.run(machine, load, replace(options, seed=options.seed + number))
+            if outcome.failure:
+                raise UserError(
+                    f"{scheduler.name} with seed {options.seed + number}: "
+                    f"{outcome.failure.name}: {outcome.failure.message}",
+                    "`sim run` with that seed shows the steps before it",
+                )
+            for measure, value in measures(outcome, seconds).items():
+                samples.setdefault(measure, [[] for _ in schedulers])[index].append(value)
+    return [
+        Comparison(
+            measure,
+            tuple(_median(column) for column in columns),
+            tuple(ratio(column, columns[0]) for column in columns),
+        )
+        for measure, columns in samples.items()
+        if all(len(column) == seeds for column in columns)
+    ]
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

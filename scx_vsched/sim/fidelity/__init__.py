@@ -1,0 +1,120 @@
+"""The simulator beside VMs: what both say of the same workload on the same profile.
+
+`measured.json` holds what VMs reached (`scx_vsched.sim.real.alternate`); the profiles beside it pin
+every vCPU to a host CPU, so that the simulated host is the same.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scx_vsched.sim.compare import compare
+from scx_vsched.sim.profile import machine_named
+from scx_vsched.sim.run import Options
+from scx_vsched.sim.scheduler import DEFAULT, prepare
+from scx_vsched.sim.workload_file import load_workload
+from scx_vsched.vm.intervals import Ratio, ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["BAND", "Pair", "Row", "compare_with_vms", "markdown", "measured"]
+
+# How far apart, as a factor, the two 95 % intervals may lie.
+BAND = 1.10
+# An interval of VMs that spans more than this factor says nothing of a ratio.
+_USELESS = 2.0
+_FOLDER = Path(__file__).parent
+_SECONDS, _WARMUP, _SEEDS = 3.0, 0.5, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What VMs of `profile` reached with `workload`: the rounds' values by measure and side."""
+
+    profile: str
+    workload: str
+    values: dict[str, dict[str, list[float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measure of one pair: medians of the default scheduler, and ours over it."""
+
+    profile: str
+    workload: str
+    measure: str
+    vm_default: float
+    sim_default: float
+    vm: Ratio
+    sim: Ratio
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the intervals overlap once they are widened by the band."""
+        return self.vm.low / BAND <= self.sim.high and self.sim.low <= self.vm.high * BAND
+
+    @property
+    def certain(self) -> bool:
+        """Whether the VMs' interval is narrow enough to disagree with."""
+        return self.vm.high / self.vm.low <= _USELESS
+
+    @property
+    def same_sign(self) -> bool:
+        """Whether ours is on the same side, as far as both are sure that it is on one."""
+        sides = [1 if r.low > 1 else -1 if r.high < 1 else 0 for r in (self.vm, self.sim)]
+        return 0 in sides or sides[0] == sides[1]
+
+
+def measured() -> list[Pair]:
+    """What VMs reached, as it was recorded."""
+    raw = json.loads((_FOLDER / "measured.json").read_text(encoding="utf-8"))
+    return [Pair(**pair) for pair in raw["pairs"]]
+
+
+def profile_path(name: str) -> str:
+    """The file of the profile `name`."""
+    return str(_FOLDER / f"{name}.toml")
+
+
+def compare_with_vms(pairs: Sequence[Pair]) -> Iterator[Row]:
+    """Simulates each pair; a row for every measure that both have."""
+    schedulers = [prepare(DEFAULT), prepare("core")]
+    options = Options(end_ns=round((_SECONDS + _WARMUP) * 1e9), warmup_ns=round(_WARMUP * 1e9))
+    for pair in pairs:
+        machine = machine_named(profile_path(pair.profile))
+        load = load_workload(pair.workload, machine)
+        for found in compare(schedulers, machine, load, options, _SEEDS):
+            rounds = pair.values.get(found.measure.name)
+            if rounds is None:
+                continue
+            yield Row(
+                pair.profile,
+                pair.workload,
+                f"{found.measure.name}, {found.measure.unit}",
+                sorted(rounds["default"])[len(rounds["default"]) // 2],
+                found.medians[0],
+                ratio(rounds["ours"], rounds["default"]),
+                found.ratios[1],
+            )
+
+
+def markdown(rows: Sequence[Row]) -> list[str]:
+    """The table of docs/fidelity.md."""
+    lines = [
+        "| Profile | Workload | Measure | default, VM | default, simulated "
+        "| core / default, VM | simulated | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        verdict = "agrees" if row.certain else "agrees, VMs uncertain"
+        if not (row.agrees and row.same_sign):
+            verdict = "**differs**"
+        lines.append(
+            f"| {row.profile} | {row.workload} | {row.measure} | {row.vm_default:,.0f} "
+            f"| {row.sim_default:,.0f} | {row.vm} | {row.sim} | {verdict} |"
+        )
+    return lines

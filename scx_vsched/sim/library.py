@@ -1,0 +1,122 @@
+"""The engine with a policy as a shared library, and what user space does with a scheduler in it."""
+
+from __future__ import annotations
+
+import _ctypes
+import ctypes
+from ctypes import c_uint32, c_uint64, c_void_p
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scx_vsched.bpf.feed import Feed
+from scx_vsched.bpf.libbpf import BpfError
+from scx_vsched.sim import layout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scx_vsched.sim.machine import Machine
+
+__all__ = ["Feeder", "Library"]
+
+
+class Library:
+    """The engine with a policy, loaded afresh: unloading it forgets all of its state."""
+
+    def __init__(self, path: Path) -> None:
+        self._library = ctypes.CDLL(str(path))
+        for function in ("sim_setup", "sim_run"):
+            getattr(self._library, function).restype = ctypes.POINTER(layout.Result)
+        self._library.sim_sizes.restype = c_uint64
+        self._library.sim_map_values.restype = ctypes.c_void_p
+        for which, table in enumerate(layout.SHARED):
+            if self._library.sim_sizes(which) != ctypes.sizeof(table):
+                raise AssertionError(f"layout.{table.__name__} differs from the engine's")
+
+    def close(self) -> None:
+        self._library.sim_end()
+        _ctypes.dlclose(self._library._handle)
+
+    def call(self, function: str, *tables: Any) -> Any:
+        return getattr(self._library, function)(*map(ctypes.byref, tables)).contents
+
+    def set_constant(self, name: str, value: int, size: int = 4) -> None:
+        """As SchedulerObject does it before the object is loaded."""
+        cell = c_uint32.in_dll(self._library, name)
+        self.poke(ctypes.addressof(cell), value.to_bytes(size, "little"))
+
+    def program(self, name: str) -> _Program:
+        """The program of user space called `name`, as SchedulerObject has it."""
+        return _Program(self._library, name)
+
+    def poke(self, address: int, raw: bytes) -> None:
+        self._library.sim_poke(ctypes.c_void_p(address), raw, c_uint32(len(raw)))
+
+    def set_tunable(self, slot: int, raw: bytes) -> None:
+        base = ctypes.addressof(ctypes.c_char.in_dll(self._library, "tunables"))
+        self.poke(base + 8 * slot, raw)
+
+    def map(self, name: str) -> _Table:
+        """The array map called `name`; KeyError without one."""
+        entries, size = c_uint32(), c_uint32()
+        address = self._library.sim_map_values(
+            name.encode(), ctypes.byref(entries), ctypes.byref(size)
+        )
+        if not address:
+            raise KeyError(name)
+        return _Table(address, entries.value, size.value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Program:
+    library: Any
+    name: str
+
+    def test_run(self) -> _Run:
+        """As bpf.object.Program.test_run."""
+        return _Run(
+            self.library.sim_program(ctypes.cast(getattr(self.library, self.name), c_void_p))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    retval: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    address: int
+    entries: int
+    value_size: int
+
+    def write(self, index: int, raw: bytes) -> None:
+        """As bpf.libbpf.Map.write."""
+        if len(raw) != self.value_size or not 0 <= index < self.entries:
+            raise ValueError(f"{len(raw)} bytes for entry {index} of {self.value_size} bytes")
+        ctypes.memmove(self.address + index * self.value_size, raw, self.value_size)
+
+    def read(self, index: int) -> bytes:
+        return ctypes.string_at(self.address + index * self.value_size, self.value_size)
+
+    def shared(self, size: int) -> memoryview:
+        """As bpf.object.Map.shared."""
+        return memoryview((ctypes.c_char * size).from_address(self.address)).cast("B")
+
+
+class Feeder:
+    """What user space does while the scheduler runs: it is told of topologies, one by one."""
+
+    def __init__(self, library: Library, machine: Machine) -> None:
+        topology = machine.topology()
+        self._machine = machine
+        # a step of the simulation is atomic: no operation is ever under way
+        self._feed = Feed(library, topology, topology, wait=lambda: None)  # type: ignore[arg-type]
+
+    def update(self, number: int) -> int:
+        """Hands the topology `number` over; called by the engine, which takes no exceptions."""
+        try:
+            self._feed.update(self._machine.topology(number))
+        except (BpfError, ValueError):
+            return 1
+        return 0

@@ -1,0 +1,102 @@
+"""The scheduler of a run: a policy with the mechanism, or the kernel's default one."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scx_vsched.bpf.loader import check_tunables
+from scx_vsched.bpf.render import describe
+from scx_vsched.policies import resolve_policy
+from scx_vsched.policy.compiler import compile_file
+from scx_vsched.sim.build import DEFAULT_KERNEL, build_library
+from scx_vsched.sim.run import Outcome, simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scx_vsched.bpf.model import ObjectMeta
+    from scx_vsched.sim.machine import Machine
+    from scx_vsched.sim.run import Options
+    from scx_vsched.sim.workload import Workload
+
+__all__ = ["CHAOS", "DEFAULT", "Scheduler", "prepare"]
+
+DEFAULT = "default"
+CHAOS = "chaos"  # decides at random, for the fuzzer
+CHAOS_FILE = Path(__file__).parent / "chaos.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduler:
+    """A compiled scheduler, ready to run any number of times."""
+
+    name: str
+    library: Path
+    stat_names: tuple[str, ...] = ()
+    tunables: Mapping[int, int] = field(default_factory=dict)  # by place in the description
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the model of the kernel's default scheduler."""
+        return not self.stat_names
+
+    def run(self, machine: Machine, load: Workload, options: Options) -> Outcome:
+        """One run; see `simulate`."""
+        return simulate(
+            self.library,
+            machine,
+            load,
+            replace(options, scheduler=not self.is_default),
+            tunables=self.tunables,
+            stat_names=self.stat_names,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A scheduler and the description of its object."""
+
+    scheduler: Scheduler
+    meta: ObjectMeta
+
+
+@functools.lru_cache(maxsize=64)
+def compiled(source: Path, without: tuple[str, ...], kernel: str, sanitize: bool) -> Compiled:
+    """The scheduler of the policy in `source`, compiled once in the life of the process."""
+    program = compile_file(source)
+    meta = describe(program, without)
+    return Compiled(
+        Scheduler(
+            source.stem,
+            build_library(program, without, kernel, sanitize=sanitize),
+            tuple(stat.name for stat in meta.stats),
+        ),
+        meta,
+    )
+
+
+def prepare(
+    policy: str,
+    *,
+    tunables: Mapping[str, int] | None = None,
+    without: Sequence[str] = (),
+    kernel: str = DEFAULT_KERNEL,
+    sanitize: bool = False,
+) -> Scheduler:
+    """Compiles `policy`: a built-in one by name, a file, or `default` for the kernel's own.
+
+    Raises UserError (PolicyError for a mistake in the policy) where that is not possible.
+    """
+    if policy == DEFAULT:
+        return Scheduler(DEFAULT, build_library(None, kernel=kernel, sanitize=sanitize))
+    source = CHAOS_FILE if policy == CHAOS else resolve_policy(policy)
+    found = compiled(source, tuple(without), kernel, sanitize)
+    check_tunables(found.meta, tunables or {})
+    places = {tunable.name: index for index, tunable in enumerate(found.meta.tunables)}
+    return replace(
+        found.scheduler,
+        tunables={places[name]: value for name, value in (tunables or {}).items()},
+    )

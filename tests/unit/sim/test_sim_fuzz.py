@@ -1,0 +1,143 @@
+"""Random cases hold every invariant; one that does not is made small and replays from its file."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from scx_vsched.cli.app import app
+from scx_vsched.errors import UserError
+from scx_vsched.sim import apart
+from scx_vsched.sim.apart import run_apart
+from scx_vsched.sim.case import Case, load_case, run_case
+from scx_vsched.sim.draw import draw_case
+from scx_vsched.sim.fuzz import Finding, Tally, fuzz, still_fails
+from scx_vsched.sim.minimise import minimise
+from scx_vsched.sim.run import Options
+from scx_vsched.sim.workload import Instruction, Program, TaskSet, Workload
+
+CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))
+
+
+def explore(seed: int, cases: int) -> tuple[Tally, list[Finding]]:
+    findings: list[Finding] = []
+    tally = fuzz(
+        seed, cases, tell=lambda _: None, found=findings.append, max_findings=3, shrink_s=5
+    )
+    return tally, findings
+
+
+def test_random_cases_hold_every_invariant() -> None:
+    tally, findings = explore(1_000_000, 150)
+    assert [finding.failure for finding in findings] == []
+    assert tally.cases == 150
+    assert tally.records > 100_000
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_what_failed_once_does_so_no_more(path: Path) -> None:
+    outcome = run_case(load_case(path))
+    assert outcome.failure is None
+
+
+# ---- A case that fails: locks taken in two orders, among much that does not matter ----
+
+
+def deadlocking() -> Case:
+    def taker(name: str, first: int) -> Program:
+        work = Instruction("compute", 1_000_000)
+        taken = (Instruction("lock", first), work, Instruction("lock", 1 - first))
+        return Program(name, (work, *taken, Instruction("exit")))
+
+    idle = Program("idle", (Instruction("sleep", 10**6), Instruction("exit")))
+    return replace(
+        draw_case(11),
+        workload=Workload(
+            programs=(idle, taker("a", 0), taker("b", 1)),
+            tasks=(
+                TaskSet(program="idle", count=20, nice=5),
+                TaskSet(program="a", nice=-3),
+                TaskSet(program="b", policy=3),
+            ),
+            locks=2,
+        ),
+        options=Options(end_ns=10**9, seed=3),
+        expect="deadlock",
+    )
+
+
+def test_a_failing_case_becomes_small_and_fails_in_the_same_way(tmp_path: Path) -> None:
+    case = deadlocking()
+    assert still_fails(case, "deadlock")
+
+    def fails(candidate: Case) -> bool:
+        failure = run_case(candidate).failure
+        return failure is not None and failure.name == "deadlock"
+
+    small = minimise(case, fails, seconds=20)
+    assert sum(tasks.count for tasks in small.workload.tasks) == 2
+    assert {tasks.program for tasks in small.workload.tasks} == {"a", "b"}
+    assert all(tasks.nice == 0 for tasks in small.workload.tasks)
+    assert len(small.machine.threads) == len(small.machine.vcpus) <= 2
+    assert not small.tunables
+    # and its file, which the command replays, says the same
+    path = tmp_path / "case.json"
+    path.write_text(small.to_json(), encoding="utf-8")
+    assert load_case(path) == small
+    told = CliRunner().invoke(app, ["sim", "replay", str(path)])
+    assert told.exit_code == 4
+    assert "deadlock: the workload stands still" in told.stderr
+    assert "switch_in" in told.stderr
+
+
+def test_a_case_that_crashes_or_hangs_is_a_finding_and_the_next_ones_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def make(number: int) -> Case:
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == 3:
+            signal.pause()
+        return draw_case(22)
+
+    run_case(draw_case(22))  # what has to be compiled is there
+    monkeypatch.setattr(apart, "_PATIENCE_S", 4.0)
+    verdicts = list(run_apart(range(5), make))
+    assert [verdict.number for verdict in verdicts] == [0, 1, 2, 3, 4]
+    names = [verdict.failure.name if verdict.failure else "" for verdict in verdicts]
+    assert names == ["", "crash", "", "hang", ""]
+    assert "SIGKILL" in verdicts[1].failure.message  # type: ignore[union-attr]
+    assert len({verdict.digest for verdict in verdicts if verdict.failure is None}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is damaged"),
+        ("[]", "is not a case"),
+        ('{"format": 99}', "is not a case"),
+        ('{"format": 1, "machine": 3}', "is damaged"),
+        ('{"format": 1, "surprise": {}}', "unknown key 'surprise'"),
+    ],
+)
+def test_a_file_that_is_no_case_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "case.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=says):
+        load_case(path)
+    told = CliRunner().invoke(app, ["sim", "replay", str(path)])
+    assert isinstance(told.exception, UserError)
+
+
+def test_the_command_writes_what_it_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scx_vsched.sim.fuzz.draw_case", lambda _: deadlocking())
+    options = ["--cases", "3", "--max-findings", "1", "--out", str(tmp_path), "--seed", "8"]
+    told = CliRunner().invoke(app, ["sim", "fuzz", *options])
+    assert told.exit_code == 4
+    assert "1 cases from seed 8" in told.stdout
+    assert load_case(tmp_path / "fuzz-8.json").expect == "deadlock"
