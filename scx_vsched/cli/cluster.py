@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-_PIPE_WIDTH = 160
-
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -255,7 +253,6 @@ def _remarks(workload: Workload, setup: Setup) -> None:
 
 
 def _show(table: Table) -> None:
-    """A pipe gets whole lines, whatever the width of a terminal that is not there."""
-    from rich.console import Console
+    from scx_vsched.runtime.display import output_console
 
-    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+    output_console().print(table)

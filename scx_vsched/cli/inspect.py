@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path  # noqa: TC003 - typer evaluates annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from scx_vsched.bpf.inspect import Report
 
 __all__ = ["app"]
-
-_PIPE_WIDTH = 160
 
 app = typer.Typer(add_completion=False)
 
@@ -40,10 +37,9 @@ def inspect(
 
 
 def _print(report: Report) -> None:
-    from rich.console import Console  # noqa: PLC0415
+    from scx_vsched.runtime.display import output_console  # noqa: PLC0415
 
-    # A pipe gets whole lines, whatever the width of a terminal that is not there.
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    console = output_console()
     console.print(f"{report.path}: {report.size:,} bytes, licence {report.license}", markup=False)
     if meta := report.meta:
         console.print(

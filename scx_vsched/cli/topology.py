@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from scx_vsched.topology.document import Document
 
 __all__ = ["app"]
-
-_PIPE_WIDTH = 160
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -69,8 +66,7 @@ def show_command(file: _File = None, as_json: _AsJson = False) -> None:
 
     Times in the column "away next" count from the moment of the document.
     """
-    from rich.console import Console
-
+    from scx_vsched.runtime.display import output_console
     from scx_vsched.topology.document import document_text
     from scx_vsched.topology.table import graph_table, headline, remarks
 
@@ -79,8 +75,7 @@ def show_command(file: _File = None, as_json: _AsJson = False) -> None:
         print(document_text(document.graph, document.availability), end="")
         return
     print(headline(document.graph))
-    # A pipe gets whole lines, whatever the width of a terminal that is not there.
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    console = output_console()
     console.print(graph_table(document.graph))
     for line in remarks(document.graph):
         print(line)

@@ -13,16 +13,26 @@ from scx_vsched.runtime.stats import json_line, text_line
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rich.console import Console
     from rich.table import Table
 
     from scx_vsched.runtime.stats import Sample
 
-__all__ = ["Display", "JsonLines", "LiveTable", "TextLines", "notice"]
+__all__ = ["Display", "JsonLines", "LiveTable", "TextLines", "notice", "output_console"]
+
+_PIPE_WIDTH = 160
 
 
 def notice(text: str) -> None:
     """Tell the user something that is not a statistic."""
     print(text, file=sys.stderr, flush=True)
+
+
+def output_console() -> Console:
+    """Standard output: a pipe gets whole lines, whatever the width of the terminal it is not."""
+    from rich.console import Console  # noqa: PLC0415 - slow to import, and not always needed
+
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 class Display(Protocol):

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from scx_vsched.errors import UserError
+from scx_vsched.runtime.display import output_console
 from scx_vsched.runtime.probe_report import explanation
 from scx_vsched.topology.assembly import measured_graph
 from scx_vsched.topology.chosen import ChosenVCpus
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from scx_vsched.topology.domains import Domains
     from scx_vsched.topology.records import Machine
@@ -34,7 +35,6 @@ __all__ = ["ProbeOptions", "run_probe"]
 
 _SECOND_NS = 1_000_000_000
 _ONCE_S = 2.0
-_PIPE_WIDTH = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +169,7 @@ class _Show:
         return document_text(graph, self._prober.watches(since_ns), one_line=one_line)
 
     def _print(self, snapshot: ProbeSnapshot) -> None:
-        from rich.console import Console  # noqa: PLC0415
-
-        # A pipe gets whole lines, whatever the width of a terminal that is not there.
-        console: Console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-        console.print(self._picture(snapshot))
+        output_console().print(self._picture(snapshot))
         sys.stdout.flush()
 
     def _picture(self, snapshot: ProbeSnapshot) -> RenderableType:

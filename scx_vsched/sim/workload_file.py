@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scx_vsched.errors import UserError
+from scx_vsched.named_files import read_named
 from scx_vsched.sim.workload import (
     OPS,
     Group,
@@ -52,15 +53,7 @@ def load_workload(name: str, machine: Machine) -> Workload:
 
     Raises UserError where there is none, or it is not valid.
     """
-    known = builtin_workloads()
-    path = known.get(name) or Path(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UserError(
-            f"no workload {name}: {reason}", f"name a file, or one of: {', '.join(known)}"
-        ) from None
+    text, path = read_named("workload", name, builtin_workloads())
     return parse_workload(text, path.stem, machine)
 
 

@@ -31,6 +31,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from scx_vsched.errors import UserError
+from scx_vsched.named_files import read_named
 from scx_vsched.vm.lab.reader import Table
 
 __all__ = ["Change", "Mechanism", "Profile", "VcpuShape", "builtin_profiles", "load_profile"]
@@ -122,15 +123,7 @@ def load_profile(name: str) -> Profile:
     Raises:
         UserError: there is none, or it is not valid; file and key are named.
     """
-    known = builtin_profiles()
-    path = known.get(name) or Path(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UserError(
-            f"no profile {name}: {reason}", f"name a file, or one of: {', '.join(known)}"
-        ) from None
+    text, path = read_named("profile", name, builtin_profiles())
     return parse_profile(text, path)
 
 
