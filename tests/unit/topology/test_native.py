@@ -165,37 +165,30 @@ class TestWatch:
 
     @DEMANDS
     def test_being_taken_away_is_a_gap(self, demand: Demand) -> None:
-        lost_ns = 0
-        for _ in range(5):
-            stops, gaps, lost_ns = self.watch_a_stopped_process(demand)
-            # a sleeper sees a gap from its next wake-up on, and any stop may come a little late
-            seen = [
-                sum(
-                    length
-                    for begin, length in gaps
-                    if stopped <= begin + length // 2 <= resumed + 5 * MS
-                )
+        # On a busy machine a stop may fall before the watch, come late, or begin while another
+        # task runs instead of the spinner: of forty stops, eight clear ones are enough.
+        clear = 0
+        for _ in range(10):
+            stops, gaps = self.watch_a_stopped_process(demand)
+            clear += sum(
+                # a sleeper sees a gap from its next wake-up on, and a stop may come a little late
+                sum(n for begin, n in gaps if stopped <= begin + n // 2 <= resumed + 5 * MS)
+                > 15 * MS
                 for stopped, resumed in stops
-            ]
-            if min(seen) > 15 * MS:
+            )
+            if clear >= 8:
                 return
-            # a stop while other tasks run instead of the spinner is no gap; an urgent one loses
-            # nothing to others, but those who stop it do, and so it is always tried again
-            if lost_ns < 40 * MS and demand is not Demand.URGENT:
-                break
-        if lost_ns >= 40 * MS or os.getloadavg()[0] > len(VCPUS):
-            pytest.skip("other tasks keep this machine busy")
-        pytest.fail(f"stopped {stops}, gaps {gaps}")
+        pytest.fail(f"{clear} of 40 stops were seen; the last were {stops}, the gaps {gaps}")
 
     @staticmethod
-    def watch_a_stopped_process(demand: Demand) -> tuple[list[tuple[int, int]], Any, int]:
-        """Watches for 0.4 s; when the process was stopped, 20 ms each, its gaps, its lost time.
+    def watch_a_stopped_process(demand: Demand) -> tuple[list[tuple[int, int]], Any]:
+        """Watches for 0.4 s; when the process was stopped, at least 20 ms each, and its gaps.
 
         A stopped process does not wait for its CPU, so it looks as if the CPU was away.
         """
         process = start(
             f"s = m.watch([{ONE}], 400_000_000, Demand({int(demand)}))[{ONE}]\n"
-            "print(json.dumps([[[g.start_ns, g.length_ns] for g in s.gaps], s.lost_ns]))\n"
+            "print(json.dumps([[g.start_ns, g.length_ns] for g in s.gaps]))\n"
         )
         time.sleep(0.1)
         stops = []
@@ -206,8 +199,7 @@ class TestWatch:
             process.send_signal(signal.SIGCONT)
             stops.append((stopped, time.monotonic_ns()))
             time.sleep(0.03)
-        gaps, lost_ns = answer(process)
-        return stops, gaps, lost_ns
+        return stops, answer(process)
 
     @pytest.mark.parametrize("demand", [Demand.IDLE, Demand.NORMAL])
     def test_time_given_to_other_tasks_is_lost_and_no_gap(self, demand: Demand) -> None:
