@@ -167,9 +167,10 @@ class TestWatch:
     def test_being_taken_away_is_a_gap(self, demand: Demand) -> None:
         # On a busy machine a stop may fall before the watch, come late, or begin while another
         # task runs instead of the spinner: of forty stops, eight clear ones are enough.
-        clear = 0
+        clear = lost_ns = 0
         for _ in range(10):
-            stops, gaps = self.watch_a_stopped_process(demand)
+            stops, gaps, lost = self.watch_a_stopped_process(demand)
+            lost_ns += lost
             clear += sum(
                 # a sleeper sees a gap from its next wake-up on, and a stop may come a little late
                 sum(n for begin, n in gaps if stopped <= begin + n // 2 <= resumed + 5 * MS)
@@ -178,17 +179,19 @@ class TestWatch:
             )
             if clear >= 8:
                 return
+        if lost_ns > 10 * 100 * MS and demand is not Demand.URGENT:
+            pytest.skip("other tasks had this CPU for over a quarter of the time")
         pytest.fail(f"{clear} of 40 stops were seen; the last were {stops}, the gaps {gaps}")
 
     @staticmethod
-    def watch_a_stopped_process(demand: Demand) -> tuple[list[tuple[int, int]], Any]:
-        """Watches for 0.4 s; when the process was stopped, at least 20 ms each, and its gaps.
+    def watch_a_stopped_process(demand: Demand) -> tuple[list[tuple[int, int]], Any, int]:
+        """Watches for 0.4 s; when the process was stopped, 20 ms each, its gaps, its lost time.
 
         A stopped process does not wait for its CPU, so it looks as if the CPU was away.
         """
         process = start(
             f"s = m.watch([{ONE}], 400_000_000, Demand({int(demand)}))[{ONE}]\n"
-            "print(json.dumps([[g.start_ns, g.length_ns] for g in s.gaps]))\n"
+            "print(json.dumps([[[g.start_ns, g.length_ns] for g in s.gaps], s.lost_ns]))\n"
         )
         time.sleep(0.1)
         stops = []
@@ -199,7 +202,8 @@ class TestWatch:
             process.send_signal(signal.SIGCONT)
             stops.append((stopped, time.monotonic_ns()))
             time.sleep(0.03)
-        return stops, answer(process)
+        gaps, lost_ns = answer(process)
+        return stops, gaps, lost_ns
 
     @pytest.mark.parametrize("demand", [Demand.IDLE, Demand.NORMAL])
     def test_time_given_to_other_tasks_is_lost_and_no_gap(self, demand: Demand) -> None:
