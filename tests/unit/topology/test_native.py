@@ -82,6 +82,7 @@ def answer(process: subprocess.Popen[str]) -> Any:
         assert process.wait() == 0, out
     finally:
         end.cancel()
+        end.join()
     return json.loads(out)
 
 
