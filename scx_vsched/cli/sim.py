@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path  # noqa: TC003 - typer evaluates annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scx_vsched.cli import sim_fidelity, sim_fuzz
 from scx_vsched.cli.settings import parse_settings
-from scx_vsched.cli.sim_output import TRACE_LIMIT, draw_timeline, stop_if_failed, write_trace
+from scx_vsched.cli.sim_output import (
+    TRACE_LIMIT,
+    PictureMs,
+    PicturePath,
+    Sanitize,
+    TracePath,
+    show,
+    stop_if_failed,
+)
 
 if TYPE_CHECKING:
     from scx_vsched.sim.machine import Machine
@@ -92,20 +99,10 @@ def run(
     settings: _Set = None,
     kernel: _Kernel = "7.x",
     as_json: _Json = False,
-    trace: Annotated[
-        Path | None,
-        typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto (its end)."),
-    ] = None,
-    picture: Annotated[
-        Path | None, typer.Option("--timeline", metavar="FILE", help="Draw the end as SVG.")
-    ] = None,
-    picture_ms: Annotated[
-        float, typer.Option("--timeline-ms", min=0.01, help="How much of the end to draw.")
-    ] = 100.0,
-    sanitize: Annotated[
-        bool,
-        typer.Option("--sanitize", help="Stop at undefined behaviour in the scheduler's code."),
-    ] = False,
+    trace: TracePath = None,
+    picture: PicturePath = None,
+    picture_ms: PictureMs = 100.0,
+    sanitize: Sanitize = False,
 ) -> None:
     """Run a workload on a machine under a scheduler.
 
@@ -113,9 +110,12 @@ def run(
     """
     from scx_vsched.sim.report import plain, summary  # noqa: PLC0415
     from scx_vsched.sim.run import Options  # noqa: PLC0415
+    from scx_vsched.sim.sanitize import start_again  # noqa: PLC0415
     from scx_vsched.sim.scheduler import prepare  # noqa: PLC0415
     from scx_vsched.sim.workload_file import load_workload  # noqa: PLC0415
 
+    if sanitize:
+        start_again()
     machine = _machine(profile, contended, honest, steal)
     load = load_workload(workload, machine)
     scheduler = prepare(
@@ -141,10 +141,7 @@ def run(
         rate = outcome.records / max(took_s, 1e-9) / 1e6
         print(f"  {outcome.records:,} scheduling events in {took_s:.2f} s: {rate:.1f} million/s")
         print(f"  digest {outcome.digest}")
-    if trace:
-        write_trace(trace, outcome)
-    if picture:
-        draw_timeline(picture, outcome, title, picture_ms)
+    show(outcome, title, trace, picture, picture_ms)
     stop_if_failed(outcome)
 
 

@@ -15,6 +15,13 @@ u64 draw(u64 state[2], u64 distribution, u64 a, u64 b);
 /* guard.c */
 void guard_start(void);
 void guard_stop(void);
+#ifdef __SANITIZE_ADDRESS__
+void guard_check(void);
+#else
+static inline void guard_check(void)
+{
+}
+#endif
 
 /* events.c */
 void event_at(struct event *event, u64 at);

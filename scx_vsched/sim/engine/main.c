@@ -183,6 +183,7 @@ static void run_until(u64 end, u64 started_ms)
 		event = event_next();
 		sim.events++;
 		happen(event);
+		guard_check();
 		if (sim.options->check_every && !(sim.events % sim.options->check_every))
 			check_everything();
 		check_bounds(started_ms);
@@ -283,6 +284,7 @@ const struct sim_result *sim_run(void)
 		collect();
 		if (sim.options->drain)
 			drain(started_ms);
+		guard_check();
 	}
 	guard_stop();
 	sim.result.now = sim.now;
