@@ -54,7 +54,6 @@ _FLAGS = (
     "-Wno-unknown-pragmas",  # clang's own, where gcc compiles
 )
 _CLANG_FLAGS = ("-Wno-unknown-warning-option",)
-_GCC_FLAGS = ("-fno-builtin-fork",)  # a scheduling class has a member of that name
 # Counters of the mechanism that must be 0 once no task is left.
 _COUNTERS = (("vcpus", "queued"), ("llc_states", "queued"), ("groups", "active"))
 _MAP = re.compile(r"\nstruct \{([^}]*)\} (\w+) SEC\(\"\.maps\"\);")
@@ -152,7 +151,7 @@ class _Compiler:
 def _compiler(sanitize: bool) -> _Compiler:
     """clang, or gcc for sanitizers: it comes with their run-time library, clang without it."""
     if sanitize:
-        return _Compiler(*find_gcc(), (*_GCC_FLAGS, *SANITIZE))
+        return _Compiler(*find_gcc(), SANITIZE)
     clang = find_clang()
     return _Compiler(clang.path, str(clang.version), _CLANG_FLAGS)
 

@@ -6,21 +6,9 @@
  */
 #pragma once
 
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-typedef signed char s8;
-typedef short s16;
-typedef int s32;
-typedef long long s64;
-typedef _Bool bool;
-
-#define true 1
-#define false 0
-#define NULL ((void *)0)
-
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+#include "types.h"
 
 /* libbpf tells a declared from a defined struct when it compares a kfunc's arguments. */
 struct cpumask {
@@ -29,26 +17,6 @@ struct cpumask {
 
 struct bpf_cpumask {
 	struct cpumask cpumask;
-};
-
-struct kernfs_node {
-	u64 id;
-};
-
-struct cgroup;
-
-struct cgroup_subsys_state {
-	struct cgroup *cgroup;
-	struct cgroup_subsys_state *parent;
-};
-
-struct cgroup {
-	struct cgroup_subsys_state self;
-	struct kernfs_node *kn;
-};
-
-struct sched_entity {
-	u64 sum_exec_runtime;
 };
 
 struct sched_ext_entity {
@@ -69,47 +37,6 @@ struct task_struct {
 	struct sched_entity se;
 	struct sched_ext_entity scx;
 	char comm[16];
-};
-
-enum scx_exit_kind {
-	SCX_EXIT_NONE = 0,
-};
-
-struct scx_exit_info {
-	enum scx_exit_kind kind;
-	s64 exit_code;
-	const char *reason;
-	char *msg;
-	char *dump;
-};
-
-struct scx_init_task_args {
-	bool fork;
-	struct cgroup *cgroup;
-};
-
-struct scx_exit_task_args {
-	bool cancelled;
-};
-
-struct scx_cgroup_init_args {
-	u32 weight;
-};
-
-struct scx_dump_ctx {
-	bool dummy;
-};
-
-struct bpf_iter_scx_dsq {
-	u64 opaque[6];
-} __attribute__((aligned(8)));
-
-/* Argument struct since 6.19 (kernel/sched/ext.c, __scx_bpf_dsq_insert_vtime). */
-struct scx_bpf_dsq_insert_vtime_args {
-	u64 dsq_id;
-	u64 slice;
-	u64 vtime;
-	u64 enq_flags;
 };
 
 /*
@@ -154,10 +81,3 @@ enum scx_ent_flags {
 /* kind 2 of field relocations and kind 0 of type relocations ask for existence */
 #define CORE_FIELD_EXISTS(field) __builtin_preserve_field_info(field, 2)
 #define CORE_TYPE_EXISTS(type) __builtin_preserve_type_info(*(type *)0, 0)
-
-/* include/linux/sched.h, include/uapi/linux/sched.h, include/linux/sched/prio.h: stable ABI or since ever */
-#define PF_KTHREAD 0x00200000
-#define SCHED_BATCH 3
-#define SCHED_IDLE 5
-#define DEFAULT_PRIO 120
-#define MAX_RT_PRIO 100

@@ -111,25 +111,36 @@ void idle_update(struct vcpu *v, bool idle, bool notify);
 s32 idle_pick(const struct cpumask *allowed, u64 flags);
 bool idle_claim(u32 vcpu);
 
-/* ext.c */
+/* ext_call.c */
 extern struct sched_ext_ops vsched_ops __attribute__((weak));
-extern const struct class ext_class;
 enum context { CTX_NONE = 0, CTX_SELECT = 1, CTX_ENQUEUE = 2, CTX_DISPATCH = 4, CTX_REST = 8,
 	       CTX_UNLOCKED = 16, CTX_SLEEPABLE = 32 };
 const char *ext_op_name(const void *op);
 s32 call_op(void *op, u32 context, u64 a, u64 b, u64 c);
 void call_void_op(void *op, u32 context, u64 a, u64 b, u64 c);
+
+/* kfuncs.c */
+void kfunc_allow(u32 contexts, const char *kfunc);
+
+/* ext.c */
+extern const struct class ext_class;
+
+/* ext_life.c */
 void ext_start(void);
 void ext_set_bypass(bool on);
-bool ext_consume(struct vcpu *v, struct dsq *dsq);
+
+/* ext_queue.c */
 struct dsq *ext_target_dsq(struct vcpu *v, u64 id, struct task *t);
-void ext_move(struct vcpu *v, struct task *t, struct dsq *to, u64 flags);
 bool ext_may_run_on(const struct task *t, const struct vcpu *v, bool must);
 void ext_dispatch_enqueue(struct dsq *dsq, struct task *t, u64 flags);
+void ext_move(struct vcpu *v, struct task *t, struct dsq *to, u64 flags);
+bool ext_consume(struct vcpu *v, struct dsq *dsq);
 void ext_process_deferred(struct vcpu *v);
 void ext_reenqueue(struct dsq *dsq);
-void ext_flush_buffer(struct vcpu *v);
+
+/* ext_dispatch.c */
 void ext_buffer(struct task *t, u64 dsq_id, u64 flags);
+void ext_flush_buffer(struct vcpu *v);
 extern u32 ext_dispatched;
 
 /* fair.c */

@@ -295,7 +295,7 @@ static void nothing(struct task *t)
 }
 
 /* task_fork_fair() */
-static void fork(struct task *t)
+static void forked(struct task *t)
 {
 	t->vlag = 0;
 	t->recent_vcpu = t->vcpu->id;
@@ -315,7 +315,7 @@ const struct class fair_class = {
 	.yield = yield,
 	.allowed_changed = nothing,
 	.weight_changed = nothing,
-	.fork = fork,
+	.fork = forked,
 	.dead = nothing,
 };
 
