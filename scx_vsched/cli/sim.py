@@ -103,6 +103,10 @@ def run(
     picture: PicturePath = None,
     picture_ms: PictureMs = 100.0,
     sanitize: Sanitize = False,
+    cpython: Annotated[
+        bool,
+        typer.Option("--cpython", help="Compute the hooks in CPython, for a debugger to step."),
+    ] = False,
 ) -> None:
     """Run a workload on a machine under a scheduler.
 
@@ -119,7 +123,11 @@ def run(
     machine = _machine(profile, contended, honest, steal)
     load = load_workload(workload, machine)
     scheduler = prepare(
-        policy, tunables=parse_settings(settings or ()), kernel=kernel, sanitize=sanitize
+        policy,
+        tunables=parse_settings(settings or ()),
+        kernel=kernel,
+        sanitize=sanitize,
+        cpython=cpython,
     )
     options = Options(
         seed=seed,

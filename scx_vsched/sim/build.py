@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from scx_vsched.bpf.compile import CompileError, find_clang
 from scx_vsched.bpf.render import include_dir, render
 from scx_vsched.errors import UserError
+from scx_vsched.sim.hooks import redirected
 from scx_vsched.sim.sanitize import SANITIZE, find_gcc, require_loaded, without_runtime
 
 if TYPE_CHECKING:
@@ -163,10 +164,12 @@ def build_library(
     *,
     sanitize: bool = False,
     source: str | None = None,
+    cpython: bool = False,
 ) -> Path:
     """The shared library that simulates `program`, or the default scheduler where it is None.
 
-    `kernel` is one of KERNELS; `source` replaces the rendered C (for faults that tests put in).
+    `kernel` is one of KERNELS; `source` replaces the rendered C (for faults that tests put in);
+    with `cpython` the mechanism asks CPython instead of compiled hooks (scx_vsched.sim.hooks).
     What is built with `sanitize` runs only as scx_vsched.sim.sanitize says. Raises UserError where
     a compiler is missing, CompileError where it refuses the code.
     """
@@ -190,6 +193,8 @@ def build_library(
     sources = [(path.stem, path.read_text(encoding="utf-8")) for path in _engine_sources()]
     if program is not None or source is not None:
         rendered = source or render(program, without)  # type: ignore[arg-type]
+        if cpython and program is not None:
+            rendered = redirected(rendered, program)
         sources.append(("policy", simulated_source(rendered)))
     compile_it = [compiler.path, *flags, "-x", "c", "-c", "-"]
     objects = [

@@ -7,6 +7,7 @@ from ctypes import POINTER, Structure, c_char, c_int64, c_uint32, c_uint64
 
 __all__ = [
     "FEED",
+    "HOOK",
     "NEVER",
     "Entity",
     "Group",
@@ -122,6 +123,7 @@ class Load(Structure):
 
 
 FEED = ctypes.CFUNCTYPE(c_int64, c_uint64)
+HOOK = ctypes.CFUNCTYPE(c_uint64, c_uint64, POINTER(c_uint64), POINTER(c_uint64))
 
 
 class Options(Structure):
@@ -133,6 +135,7 @@ class Options(Structure):
             "trace_limit drain"
         ),
         ("feed", FEED),
+        ("hook", HOOK),
     ]
 
 

@@ -145,6 +145,7 @@ struct sim_options {
 	u64 trace_limit; /* how many records are kept, the last ones; 0 for a few */
 	u64 drain; /* at the end kill all tasks and look at what is left */
 	s64 (*feed)(u64 number); /* lets user space hand the scheduler another topology */
+	u64 (*hook)(u64 hook, const u64 *arguments, u64 *failed); /* of a policy in CPython */
 };
 
 /* One step of the run. */

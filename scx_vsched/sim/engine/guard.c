@@ -88,6 +88,7 @@ static void watch_addresses(bool on)
 
 #endif
 
+/* A debugger may look at one hook for as long as it likes. */
 static void start_timer(void)
 {
 	struct sigaction action = {.sa_handler = on_timer, .sa_flags = SA_RESTART | SA_NODEFER};
@@ -110,7 +111,8 @@ void guard_start(void)
 		sigaction(crashes[i], &action, &before_crash[i]);
 	guarded = true;
 	watch_addresses(true);
-	start_timer();
+	if (!sim.options->hook)
+		start_timer();
 }
 
 void guard_stop(void)
