@@ -121,7 +121,21 @@ class Load(Structure):
     ]
 
 
+MAX_GAPS = 256
+
+
+class Watch(Structure):
+    """struct sim_watch"""
+
+    _fields_ = [
+        *_u64("vcpu start_ns end_ns pcpu speed nr_gaps"),
+        ("gaps", c_uint64 * (2 * MAX_GAPS)),
+        *_u64("open_ns"),
+    ]
+
+
 FEED = ctypes.CFUNCTYPE(c_int64, c_uint64)
+PROBED = ctypes.CFUNCTYPE(c_int64, POINTER(Watch))
 
 
 class Options(Structure):
@@ -129,10 +143,12 @@ class Options(Structure):
 
     _fields_ = [
         *_u64(
-            "seed end_ns warmup_ns max_events max_wall_ms ext timeout_ms stranded_ns check_every "
+            "seed end_ns warmup_ns max_events max_wall_ms ext ops_flags timeout_ms stranded_ns check_every "
             "trace_limit drain"
         ),
         ("feed", FEED),
+        *_u64("probe"),
+        ("probed", PROBED),
     ]
 
 
@@ -184,4 +200,11 @@ class Result(Structure):
 
 
 # In the order of sim_sizes() in engine/main.c.
-SHARED: tuple[type[ctypes.Structure], ...] = (Machine, Load, Options, Result, Record)
+SHARED: tuple[type[ctypes.Structure], ...] = (
+    Machine,
+    Load,
+    Options,
+    Result,
+    Record,
+    Watch,
+)

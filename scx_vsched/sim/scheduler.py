@@ -37,6 +37,7 @@ class Scheduler:
     library: Path
     stat_names: tuple[str, ...] = ()
     tunables: Mapping[int, int] = field(default_factory=dict)  # by place in the description
+    ops_flags: tuple[str, ...] = ()
 
     @property
     def is_default(self) -> bool:
@@ -49,7 +50,7 @@ class Scheduler:
             self.library,
             machine,
             load,
-            replace(options, scheduler=not self.is_default),
+            replace(options, scheduler=not self.is_default, ops_flags=self.ops_flags),
             tunables=self.tunables,
             stat_names=self.stat_names,
         )
@@ -73,6 +74,7 @@ def compiled(source: Path, without: tuple[str, ...], kernel: str, sanitize: bool
             source.stem,
             build_library(program, without, kernel, sanitize=sanitize),
             tuple(stat.name for stat in meta.stats),
+            ops_flags=meta.ops_flags,
         ),
         meta,
     )

@@ -32,7 +32,7 @@ enum record_kind {
 	REC_WAKE, REC_ENQUEUE, REC_SWITCH_IN, REC_PREEMPTED, REC_SLEPT, REC_MIGRATE, REC_TICK, REC_KICK,
 	REC_IPI, REC_HOST_IN, REC_HOST_OUT, REC_HALT, REC_IRQ, REC_FORK, REC_EXIT, REC_OFFLINE,
 	REC_ONLINE, REC_AFFINITY, REC_WEIGHT, REC_BYPASS, REC_HOST_CHANGE, REC_KEPT, REC_IDLE_CLAIM,
-	REC_REQUEST, REC_CGROUP, REC_DECISION,
+	REC_REQUEST, REC_CGROUP, REC_DECISION, REC_TIMER,
 };
 void record(u32 kind, const struct vcpu *v, const struct task *t, u32 detail);
 
@@ -113,6 +113,7 @@ const char *ext_op_name(const void *op);
 s32 call_op(void *op, u32 context, u64 a, u64 b, u64 c);
 void call_void_op(void *op, u32 context, u64 a, u64 b, u64 c);
 void ext_start(void);
+void ext_call_timer(struct hrtimer *t);
 void ext_set_bypass(bool on);
 bool ext_consume(struct vcpu *v, struct dsq *dsq);
 struct dsq *ext_target_dsq(struct vcpu *v, u64 id, struct task *t);
@@ -154,6 +155,7 @@ void vcpu_unhosted(struct vcpu *v);
 void vcpu_speed(struct vcpu *v, u32 speed);
 void vcpu_event(struct vcpu *v, u32 kind);
 void vcpu_irq(struct vcpu *v, struct task *t);
+void vcpu_spin(struct vcpu *v);
 u64 vcpu_clock_task(struct vcpu *v);
 void vcpu_add_work(struct task *t, u64 ns);
 
@@ -165,6 +167,17 @@ void host_set_quota(struct entity *e, u64 quota_ns, u64 period_ns);
 void host_set_speed(struct pcpu *p, u32 speed);
 void host_pin(struct entity *e, struct pcpu *p);
 u32 host_distance(const struct pcpu *a, const struct pcpu *b);
+
+/* timers.c */
+void timers_setup(void);
+void timers_due(struct hrtimer *t);
+void timers_run(struct vcpu *v);
+
+/* probe.c */
+void probe_setup(void);
+void probe_event(struct prober *prober);
+void probe_away(struct vcpu *v);
+void probe_there(struct vcpu *v);
 
 /* program.c */
 enum step { STEP_RUN, STEP_BLOCK, STEP_EXIT, STEP_YIELD };

@@ -87,6 +87,15 @@ void call_void_op(void *op, u32 context, u64 a, u64 b, u64 c)
 	leave(before);
 }
 
+/* bpf_timer_cb(): no operation of the scheduler's, and no lock is held */
+void ext_call_timer(struct hrtimer *t)
+{
+	struct running_op before = enter(t->callback, CTX_REST);
+
+	t->callback(NULL, &t->key, t->value);
+	leave(before);
+}
+
 static inline void call_task_op(void *op, struct task *t, u64 b)
 {
 	if (op)
@@ -379,8 +388,8 @@ static void dequeue(struct vcpu *v, struct task *t, u64 flags)
 	clear_direct(t);
 }
 
-/* put_prev_task_scx() */
-static void put(struct vcpu *v, struct task *t)
+/* put_prev_task_scx(); @last: nothing else runs on the vCPU then */
+static void put_prev(struct vcpu *v, struct task *t, bool last)
 {
 	update(v);
 	if (!(t->p.scx.flags & SIM_SCX_TASK_QUEUED))
@@ -393,7 +402,12 @@ static void put(struct vcpu *v, struct task *t)
 	if (t->p.scx.slice && !v->bypassing)
 		ext_dispatch_enqueue(&v->local, t, SIM_SCX_ENQ_HEAD);
 	else
-		do_enqueue(v, t, 0, -1);
+		do_enqueue(v, t, last ? SIM_SCX_ENQ_LAST : 0, -1);
+}
+
+static void put(struct vcpu *v, struct task *t)
+{
+	put_prev(v, t, false);
 }
 
 /* set_next_task_scx() */
@@ -473,7 +487,7 @@ static void balance(struct vcpu *v, struct task *prev)
 			}
 		} while (ext_dispatched);
 	}
-	if (prev_queued)
+	if (prev_queued && (!(vsched_ops.flags & SIM_SCX_OPS_ENQ_LAST) || v->bypassing))
 		v->keep = true;
 out:
 	v->in_balance = false;
@@ -494,7 +508,7 @@ static struct task *pick_next(struct vcpu *v, struct task *prev)
 	if (next && !next->p.scx.slice)
 		next->p.scx.slice = SIM_SCX_SLICE_DFL;
 	if (prev)
-		put(v, prev);
+		put_prev(v, prev, !next);
 	if (next) {
 		if (v->idle)
 			idle_update(v, false, true);
@@ -654,6 +668,7 @@ void ext_start(void)
 {
 	s32 err = 0;
 
+	vsched_ops.flags = sim.options->ops_flags;
 	check(&vsched_ops, "no_scheduler", "the library holds no scheduler");
 	list_init(&user_dsqs);
 	dsq_init(&sim.global, SIM_SCX_DSQ_GLOBAL);
