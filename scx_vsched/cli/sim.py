@@ -57,6 +57,12 @@ _Contended = Annotated[
 _Honest = Annotated[
     bool, typer.Option("--honest", help="Tell the scheduler each vCPU's true capacity.")
 ]
+_Probe = Annotated[
+    bool,
+    typer.Option(
+        "--probe", help="Probers watch the vCPUs and tell the scheduler, as they do in a guest."
+    ),
+]
 _Steal = Annotated[bool, typer.Option("--steal", help="The guest sees how long it was kept away.")]
 _Set = Annotated[
     list[str] | None,
@@ -95,6 +101,7 @@ def run(
     warmup: _Warmup = 1.0,
     contended: _Contended = False,
     honest: _Honest = False,
+    probe: _Probe = False,
     steal: _Steal = False,
     settings: _Set = None,
     kernel: _Kernel = "7.x",
@@ -134,6 +141,7 @@ def run(
         end_ns=round((seconds + warmup) * 1e9),
         warmup_ns=round(warmup * 1e9),
         trace_limit=TRACE_LIMIT if trace or picture else 0,
+        probe=probe,
     )
     started = time.process_time()
     outcome = scheduler.run(machine, load, options)
@@ -168,6 +176,7 @@ def compare(
     warmup: _Warmup = 1.0,
     contended: _Contended = False,
     honest: _Honest = False,
+    probe: _Probe = False,
     steal: _Steal = False,
     kernel: _Kernel = "7.x",
     as_json: _Json = False,
@@ -185,7 +194,10 @@ def compare(
     load = load_workload(workload, machine)
     schedulers = [prepare(name, kernel=kernel) for name in policies or ["default", "core"]]
     options = Options(
-        seed=seed, end_ns=round((seconds + warmup) * 1e9), warmup_ns=round(warmup * 1e9)
+        seed=seed,
+        end_ns=round((seconds + warmup) * 1e9),
+        warmup_ns=round(warmup * 1e9),
+        probe=probe,
     )
     found = compare_runs(schedulers, machine, load, options, seeds)
     if as_json:

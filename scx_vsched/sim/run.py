@@ -38,6 +38,8 @@ class Options:
     trace_limit: int = 0
     drain: bool = False
     scheduler: bool = True  # the one under test, rather than the default one
+    probe: bool = False  # probers watch the vCPUs and tell the scheduler
+    ops_flags: tuple[str, ...] = ()  # of the scheduler's operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,7 @@ def simulate(
             tables[-1].feed = layout.FEED(feeder.update)
             if hooks:
                 tables[-1].hook = layout.HOOK(hooks.call)
+            tables[-1].probed = layout.PROBED(feeder.probed)
             for slot, value in (tunables or {}).items():
                 library.set_tunable(slot, struct.pack("=q" if value < 0 else "=Q", value))
         if not result.failed:

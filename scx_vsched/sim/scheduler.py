@@ -41,6 +41,7 @@ class Scheduler:
     stat_names: tuple[str, ...] = ()
     tunables: Mapping[int, int] = field(default_factory=dict)  # by place in the description
     hooks: Hooks | None = None  # computed in CPython
+    ops_flags: tuple[str, ...] = ()
 
     @property
     def is_default(self) -> bool:
@@ -49,7 +50,7 @@ class Scheduler:
 
     def run(self, machine: Machine, load: Workload, options: Options) -> Outcome:
         """One run; see `simulate`."""
-        options = replace(options, scheduler=not self.is_default)
+        options = replace(options, scheduler=not self.is_default, ops_flags=self.ops_flags)
         if self.hooks:
             options = replace(options, max_wall_s=_A_YEAR_S)
         return simulate(
@@ -84,6 +85,7 @@ def compiled(
             source.stem,
             build_library(program, without, kernel, sanitize=sanitize, cpython=cpython),
             tuple(stat.name for stat in meta.stats),
+            ops_flags=meta.ops_flags,
         ),
         program,
         meta,

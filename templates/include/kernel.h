@@ -39,6 +39,13 @@ struct task_struct {
 	char comm[16];
 };
 
+/* include/uapi/linux/bpf.h: the kernel looks for it in a map's type by this name and size. */
+#pragma clang attribute pop
+struct bpf_timer {
+	u64 opaque[2];
+} __attribute__((aligned(8)));
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
 /*
  * Values are the running kernel's: CORE_ENUM() below resolves each name in its BTF, so only the
  * names matter here.
@@ -52,6 +59,7 @@ enum scx_enq_flags {
 	SCX_ENQ_WAKEUP = 1,
 	SCX_ENQ_CPU_SELECTED = 2,
 	SCX_ENQ_PREEMPT = 3,
+	SCX_ENQ_LAST = 4,
 };
 
 enum scx_wake_flags {
@@ -60,6 +68,7 @@ enum scx_wake_flags {
 
 enum scx_kick_flags {
 	SCX_KICK_IDLE = 1,
+	SCX_KICK_PREEMPT = 2,
 };
 
 enum scx_pick_idle_cpu_flags {

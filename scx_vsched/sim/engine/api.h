@@ -39,7 +39,7 @@ enum record_kind {
 	REC_WAKE, REC_ENQUEUE, REC_SWITCH_IN, REC_PREEMPTED, REC_SLEPT, REC_MIGRATE, REC_TICK, REC_KICK,
 	REC_IPI, REC_HOST_IN, REC_HOST_OUT, REC_HALT, REC_IRQ, REC_FORK, REC_EXIT, REC_OFFLINE,
 	REC_ONLINE, REC_AFFINITY, REC_WEIGHT, REC_BYPASS, REC_HOST_CHANGE, REC_KEPT, REC_IDLE_CLAIM,
-	REC_REQUEST, REC_CGROUP, REC_DECISION,
+	REC_REQUEST, REC_CGROUP, REC_DECISION, REC_TIMER,
 };
 void record(u32 kind, const struct vcpu *v, const struct task *t, u32 detail);
 
@@ -118,6 +118,7 @@ enum context { CTX_NONE = 0, CTX_SELECT = 1, CTX_ENQUEUE = 2, CTX_DISPATCH = 4, 
 const char *ext_op_name(const void *op);
 s32 call_op(void *op, u32 context, u64 a, u64 b, u64 c);
 void call_void_op(void *op, u32 context, u64 a, u64 b, u64 c);
+void ext_call_timer(struct hrtimer *t);
 
 /* kfuncs.c */
 void kfunc_allow(u32 contexts, const char *kfunc);
@@ -172,6 +173,7 @@ void vcpu_unhosted(struct vcpu *v);
 void vcpu_speed(struct vcpu *v, u32 speed);
 void vcpu_event(struct vcpu *v, u32 kind);
 void vcpu_irq(struct vcpu *v, struct task *t);
+void vcpu_spin(struct vcpu *v);
 u64 vcpu_clock_task(struct vcpu *v);
 void vcpu_add_work(struct task *t, u64 ns);
 
@@ -183,6 +185,17 @@ void host_set_quota(struct entity *e, u64 quota_ns, u64 period_ns);
 void host_set_speed(struct pcpu *p, u32 speed);
 void host_pin(struct entity *e, struct pcpu *p);
 u32 host_distance(const struct pcpu *a, const struct pcpu *b);
+
+/* timers.c */
+void timers_setup(void);
+void timers_due(struct hrtimer *t);
+void timers_run(struct vcpu *v);
+
+/* probe.c */
+void probe_setup(void);
+void probe_event(struct prober *prober);
+void probe_away(struct vcpu *v);
+void probe_there(struct vcpu *v);
 
 /* program.c */
 enum step { STEP_RUN, STEP_BLOCK, STEP_EXIT, STEP_YIELD };

@@ -69,8 +69,8 @@ static void dequeue(struct vcpu *v, struct task *t, u64 flags)
 	ext_clear_direct(t);
 }
 
-/* put_prev_task_scx() */
-void ext_put(struct vcpu *v, struct task *t)
+/* put_prev_task_scx(); @last: nothing else runs on the vCPU then */
+void ext_put_prev(struct vcpu *v, struct task *t, bool last)
 {
 	ext_update(v);
 	if (!(t->p.scx.flags & SIM_SCX_TASK_QUEUED))
@@ -83,7 +83,12 @@ void ext_put(struct vcpu *v, struct task *t)
 	if (t->p.scx.slice && !v->bypassing)
 		ext_dispatch_enqueue(&v->local, t, SIM_SCX_ENQ_HEAD);
 	else
-		ext_do_enqueue(v, t, 0, -1);
+		ext_do_enqueue(v, t, last ? SIM_SCX_ENQ_LAST : 0, -1);
+}
+
+static void put(struct vcpu *v, struct task *t)
+{
+	ext_put_prev(v, t, false);
 }
 
 /* set_next_task_scx() */
@@ -163,7 +168,7 @@ const struct class ext_class = {
 	.enqueue = enqueue,
 	.dequeue = dequeue,
 	.pick_next = ext_pick_next,
-	.put = ext_put,
+	.put = put,
 	.set = ext_set,
 	.tick = tick,
 	.update = ext_update,

@@ -20,7 +20,7 @@ static inline void ext_clear_direct(struct task *t)
 
 /* ext.c */
 void ext_update(struct vcpu *v);
-void ext_put(struct vcpu *v, struct task *t);
+void ext_put_prev(struct vcpu *v, struct task *t, bool last);
 void ext_set(struct vcpu *v, struct task *t);
 
 /* ext_queue.c */

@@ -60,6 +60,15 @@ s32 call_op(void *op, u32 context, u64 a, u64 b, u64 c)
 	return result;
 }
 
+/* bpf_timer_cb(): no operation of the scheduler's, and no lock is held */
+void ext_call_timer(struct hrtimer *t)
+{
+	struct running_op before = enter(t->callback, CTX_REST);
+
+	t->callback(NULL, &t->key, t->value);
+	leave(before);
+}
+
 void call_void_op(void *op, u32 context, u64 a, u64 b, u64 c)
 {
 	u64 args[3] = {a, b, c};

@@ -76,7 +76,7 @@ static void balance(struct vcpu *v, struct task *prev)
 			}
 		} while (ext_dispatched);
 	}
-	if (prev_queued)
+	if (prev_queued && (!(vsched_ops.flags & SIM_SCX_OPS_ENQ_LAST) || v->bypassing))
 		v->keep = true;
 out:
 	v->in_balance = false;
@@ -97,7 +97,7 @@ struct task *ext_pick_next(struct vcpu *v, struct task *prev)
 	if (next && !next->p.scx.slice)
 		next->p.scx.slice = SIM_SCX_SLICE_DFL;
 	if (prev)
-		ext_put(v, prev);
+		ext_put_prev(v, prev, !next);
 	if (next) {
 		if (v->idle)
 			idle_update(v, false, true);

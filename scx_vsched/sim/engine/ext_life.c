@@ -68,6 +68,7 @@ void ext_start(void)
 {
 	s32 err = 0;
 
+	vsched_ops.flags = sim.options->ops_flags;
 	check(&vsched_ops, "no_scheduler", "the library holds no scheduler");
 	list_init(&user_dsqs);
 	dsq_init(&sim.global, SIM_SCX_DSQ_GLOBAL);

@@ -28,6 +28,7 @@ static void setup_vcpu(struct vcpu *v, u32 id)
 	v->local.vcpu = v;
 	list_init(&v->deferred);
 	list_init(&v->irqs);
+	list_init(&v->timers);
 	list_init(&v->fair_tasks);
 	v->work = (struct event){.kind = EV_WORK, .owner = v};
 	v->tick = (struct event){.kind = EV_TICK, .owner = v};
@@ -76,6 +77,8 @@ static void setup(void)
 	host_setup();
 	program_setup();
 	script_setup();
+	timers_setup();
+	probe_setup();
 	sim.watchdog = (struct event){.kind = EV_WATCHDOG};
 	sim.sweep = (struct event){.kind = EV_SWEEP};
 	event_at(&sim.watchdog, 1000000000);
@@ -152,6 +155,12 @@ static void happen(struct event *event)
 		break;
 	case EV_START:
 		start_some(event->owner);
+		break;
+	case EV_PROBE:
+		probe_event(event->owner);
+		break;
+	case EV_HRTIMER:
+		timers_due(event->owner);
 		break;
 	case EV_WATCHDOG:
 		check_watchdog();
@@ -332,7 +341,7 @@ u64 sim_sizes(u32 which)
 {
 	const u64 sizes[] = {sizeof(struct sim_machine), sizeof(struct sim_load),
 			     sizeof(struct sim_options), sizeof(struct sim_result),
-			     sizeof(struct sim_record)};
+			     sizeof(struct sim_record), sizeof(struct sim_watch)};
 
 	return sizes[which];
 }
