@@ -1,8 +1,8 @@
 """What user space makes of the simulated probers' watches: the same estimates as in a guest.
 
 The engine watches (scx_vsched/sim/engine/probe.c); shares, absences and forecasts come from the
-very code that measures real vCPUs. What has no counterpart in a simulation (pair probes) is told when a
-real prober would have found it out.
+very code that measures real vCPUs. What has no counterpart in a simulation (pair probes) is told
+when a real prober would have found it out.
 """
 
 from __future__ import annotations
