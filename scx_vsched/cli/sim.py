@@ -43,7 +43,10 @@ _Profile = Annotated[
     ),
 ]
 _Workload = Annotated[
-    str, typer.Argument(metavar="WORKLOAD", help="A built-in workload, or a TOML file.")
+    str,
+    typer.Argument(
+        metavar="WORKLOAD", help="A built-in workload, a TOML file, or a recorded trace (.txt)."
+    ),
 ]
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Everything random follows from it.")]
 _Seconds = Annotated[float, typer.Option("--seconds", min=0.001, help="Simulated time measured.")]

@@ -23,6 +23,7 @@ __all__ = [
 OPS = (
     "compute", "sleep", "yield", "lock", "unlock", "spin_lock", "barrier", "send", "receive",
     "fork", "join", "loop", "end", "forever", "stamp", "latency", "mark", "period", "exit",
+    "until",
 )  # fmt: skip
 DISTRIBUTIONS = ("fixed", "uniform", "exponential")
 # In the order of enum sim_script_op.
@@ -184,7 +185,7 @@ class Workload:
                 raise UserError(f"{where}: loops do not match or are nested too deeply")
             takes_time |= (step.op == "compute" and step.a > 0) or step.op in (
                 "sleep", "yield", "lock", "spin_lock", "barrier", "send", "receive", "fork",
-                "period", "unlock", "join",
+                "period", "unlock", "join", "until",
             )  # fmt: skip
         if depth:
             raise UserError(f"a loop of the program {program.name} does not end")

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from scx_vsched.errors import UserError
 from scx_vsched.named_files import read_named
+from scx_vsched.sim.profile import read_text
+from scx_vsched.sim.sched_trace import trace_workload
 from scx_vsched.sim.workload import (
     OPS,
     Group,
@@ -51,8 +53,11 @@ def builtin_workloads() -> dict[str, Path]:
 def load_workload(name: str, machine: Machine) -> Workload:
     """The built-in workload `name`, or the one in the file of that path, sized for `machine`.
 
+    A name that ends with .txt is that of a recorded trace: scx_vsched.sim.sched_trace.
     Raises UserError where there is none, or it is not valid.
     """
+    if name.endswith(".txt"):
+        return trace_workload(read_text(name), Path(name).stem)
     text, path = read_named("workload", name, builtin_workloads())
     return parse_workload(text, path.stem, machine)
 
@@ -115,7 +120,7 @@ class _Reader:
             raise UserError(f"{where}: needs an argument")
         if op in ("compute", "sleep"):
             return self._lasting(op, rest, where)
-        if op == "period":
+        if op in ("period", "until"):
             return Instruction(op, parse_time(rest[0], where))
         if op == "loop":
             return Instruction(op, self.count(" ".join(rest), where) if not rest[0].isdigit()

@@ -39,12 +39,12 @@ struct task_struct {
 	char comm[16];
 };
 
-/* include/uapi/linux/bpf.h: the kernel looks for it in a map's type by this name and size. */
 #pragma clang attribute pop
+
+/* include/uapi/linux/bpf.h: the kernel looks for it in a map's type by this name and size. */
 struct bpf_timer {
 	u64 opaque[2];
 } __attribute__((aligned(8)));
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 /*
  * Values are the running kernel's: CORE_ENUM() below resolves each name in its BTF, so only the
@@ -78,8 +78,6 @@ enum scx_pick_idle_cpu_flags {
 enum scx_ent_flags {
 	SCX_TASK_QUEUED = 1,
 };
-
-#pragma clang attribute pop
 
 /* kinds of enum relocations (libbpf's enum bpf_enum_value_kind): 0 asks for existence, 1 for the value */
 #define CORE_ENUM(type, name) \

@@ -62,6 +62,7 @@ enum sim_opcode {
 	OP_MARK, /* a: metric; one piece of work is done */
 	OP_PERIOD, /* a: length; sleeps until the next one begins, which is the stamp */
 	OP_EXIT,
+	OP_UNTIL, /* a: time of the run; sleeps until then, which is the stamp */
 	NR_OPS,
 };
 

@@ -21,6 +21,7 @@ static u64 cost_ns(const struct sim_instruction *in)
 	case OP_RECEIVE:
 	case OP_JOIN:
 	case OP_PERIOD:
+	case OP_UNTIL:
 	case OP_EXIT:
 		return sim.machine->syscall_ns;
 	default:
@@ -172,6 +173,13 @@ enum step program_step(struct vcpu *v, struct task *t)
 		return STEP_RUN;
 	case OP_PERIOD:
 		return next_period(v, t, in);
+	case OP_UNTIL:
+		t->pc++;
+		t->stamp = in->a;
+		if (in->a <= sim.now)
+			return STEP_RUN;
+		sleep_until(v, t, in->a);
+		return STEP_BLOCK;
 	default:
 		return STEP_EXIT;
 	}
