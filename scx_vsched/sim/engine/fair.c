@@ -166,7 +166,8 @@ static void enqueue(struct vcpu *v, struct task *t, u64 flags)
 	update(v);
 	place(v, t, flags);
 	list_add(&t->fair_node, v->fair_tasks.prev);
-	v->nr_fair++;
+	if (++v->nr_fair == 2)
+		fair_overloaded++;
 	v->nr_running++;
 	v->fair_load += fair_weight(t);
 	t->runnable_at = sim.now;
@@ -185,7 +186,8 @@ static void dequeue(struct vcpu *v, struct task *t, u64 flags)
 	t->vlag = lag > limit ? limit : lag < -limit ? -limit : lag;
 	t->slept_at = sim.now;
 	list_del(&t->fair_node);
-	v->nr_fair--;
+	if (--v->nr_fair == 1)
+		fair_overloaded--;
 	v->nr_running--;
 	v->fair_load -= fair_weight(t);
 	advance_min(v);

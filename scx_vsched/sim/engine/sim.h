@@ -197,7 +197,7 @@ struct vcpu {
 
 	/* the default class */
 	struct list fair_tasks; /* with the one that runs */
-	u32 nr_fair, failed_pulls, failed_spreads;
+	u32 nr_fair, failed_pulls, failed_spreads, failed_balances;
 	bool asked_to_pull;
 	u64 min_vruntime, fair_load;
 	u64 next_balance[4], next_kick;

@@ -7,7 +7,7 @@ every vCPU to a host CPU, so that the simulated host is the same.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,16 @@ from scx_vsched.sim.compare import compare
 from scx_vsched.sim.profile import machine_named
 from scx_vsched.sim.run import Options
 from scx_vsched.sim.scheduler import DEFAULT, prepare
+from scx_vsched.sim.workload import Instruction, Program, TaskSet
 from scx_vsched.sim.workload_file import load_workload
 from scx_vsched.vm.intervals import Ratio, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["BAND", "Pair", "Row", "compare_with_vms", "markdown", "measured"]
+    from scx_vsched.sim.workload import Workload
+
+__all__ = ["BAND", "Pair", "Row", "compare_with_vms", "markdown", "measured", "with_kernel_threads"]
 
 # How far apart, as a factor, the two 95 % intervals may lie.
 BAND = 1.10
@@ -80,13 +83,42 @@ def profile_path(name: str) -> str:
     return str(_FOLDER / f"{name}.toml")
 
 
+def with_kernel_threads(load: Workload, vcpus: int) -> Workload:
+    """`load` beside the threads that a guest's kernel has: as often and as long as VMs' traces say.
+
+    `kworker` is bound to its vCPU; `rcu_preempt` and `kcompactd0` are not.
+    """
+
+    def program(name: str, sleep: Instruction, busy_ns: int) -> Program:
+        return Program(name, (sleep, Instruction("compute", busy_ns), Instruction("forever")))
+
+    def every(ns: int) -> Instruction:
+        return Instruction("sleep", ns, distribution="exponential")
+
+    return replace(
+        load,
+        programs=(
+            *load.programs,
+            program("kworker", every(900_000_000), 100_000),
+            program("rcu_preempt", every(110_000_000), 80_000),
+            program("kcompactd0", Instruction("sleep", 500_000_000), 100_000),
+        ),
+        tasks=(
+            *load.tasks,
+            *(TaskSet(program="kworker", affinity=(n,), kthread=True) for n in range(vcpus)),
+            TaskSet(program="rcu_preempt", kthread=True),
+            TaskSet(program="kcompactd0", kthread=True),
+        ),
+    )
+
+
 def compare_with_vms(pairs: Sequence[Pair]) -> Iterator[Row]:
     """Simulates each pair; a row for every measure that both have."""
     schedulers = [prepare(DEFAULT), prepare("core")]
     options = Options(end_ns=round((_SECONDS + _WARMUP) * 1e9), warmup_ns=round(_WARMUP * 1e9))
     for pair in pairs:
         machine = machine_named(profile_path(pair.profile))
-        load = load_workload(pair.workload, machine)
+        load = with_kernel_threads(load_workload(pair.workload, machine), len(machine.vcpus))
         for found in compare(schedulers, machine, load, options, _SEEDS):
             rounds = pair.values.get(found.measure.name)
             if rounds is None:
