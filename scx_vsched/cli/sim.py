@@ -183,11 +183,13 @@ def compare(
     steal: _Steal = False,
     kernel: _Kernel = "7.x",
     as_json: _Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a table.")] = False,
 ) -> None:
     """Compare schedulers on the same seeds: ratios with their 95 % intervals.
 
     Without --policy the kernel's default scheduler is compared with the policy `core`.
     """
+    from scx_vsched.sim.compare import as_markdown  # noqa: PLC0415
     from scx_vsched.sim.compare import compare as compare_runs  # noqa: PLC0415
     from scx_vsched.sim.run import Options  # noqa: PLC0415
     from scx_vsched.sim.scheduler import prepare  # noqa: PLC0415
@@ -219,6 +221,9 @@ def compare(
             for row in found
         ]
         print(json.dumps({"machine": machine.name, "workload": load.name, "rows": rows}, indent=2))
+        return
+    if markdown:
+        print("\n".join(as_markdown(load.name, schedulers, found)))
         return
     print(f"{load.name} on {machine.name}: {seeds} seeds of {seconds:g} s")
     for row in found:

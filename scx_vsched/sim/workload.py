@@ -135,6 +135,11 @@ class Workload:
             self._check_program(program)
         for tasks in self.tasks:
             self._check_tasks(tasks, names)
+            if not 0 <= tasks.group < len(self.groups):
+                raise UserError(
+                    f"the tasks of {tasks.program} are in group {tasks.group}",
+                    f"there are {len(self.groups) - 1} beside the root, which is 0",
+                )
         for source in self.sources:
             if not 0 <= source.channel < len(self.channels):
                 raise UserError(f"a source feeds the unknown channel {source.channel}")
