@@ -59,6 +59,7 @@ class Apart:
             )
         answer = self._ask(self._process, json.dumps(case.to_json()).encode() + b"\n")
         if answer is None:
+            self._process.kill()
             self._end()
             return Verdict(Failure("hang", f"no end within {_PATIENCE_S:g} s", 0))
         if not answer.endswith(b"\n"):
@@ -97,7 +98,7 @@ class Apart:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
         try:
-            status = process.wait(1.0)
+            status = process.wait(5.0)
         except subprocess.TimeoutExpired:
             process.kill()
             status = process.wait()

@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
     from scx_vsched.sim.workload import Workload
 
-__all__ = ["BAND", "Pair", "Row", "compare_with_vms", "markdown", "measured", "with_kernel_threads"]
+__all__ = [
+    "BAND",
+    "Pair",
+    "Row",
+    "compare_with_vms",
+    "markdown",
+    "measured",
+    "profile_path",
+    "with_kernel_threads",
+]
 
 # How far apart, as a factor, the two 95 % intervals may lie.
 BAND = 1.10

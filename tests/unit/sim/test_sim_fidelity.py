@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from scx_vsched.errors import UserError
-from scx_vsched.sim.fidelity import BAND, Row, compare_with_vms, markdown, measured
+from scx_vsched.sim.fidelity import (
+    BAND,
+    Row,
+    compare_with_vms,
+    markdown,
+    measured,
+    profile_path,
+    with_kernel_threads,
+)
 from scx_vsched.sim.profile import machine_named
 from scx_vsched.sim.real import build_program, run_threads
+from scx_vsched.sim.run import Options
+from scx_vsched.sim.scheduler import prepare
 from scx_vsched.sim.workload_file import load_workload
 from scx_vsched.vm.intervals import Ratio
+
+if TYPE_CHECKING:
+    from scx_vsched.sim.workload import Workload
 
 # Where the simulator and VMs are known to differ; docs/fidelity.md says why.
 DIFFERS = {("straggler", "half")}
@@ -21,6 +36,18 @@ def test_simulated_ratios_agree_with_those_of_vms_but_where_it_is_said() -> None
     wrong = {(row.profile, row.workload) for row in rows if not (row.agrees and row.same_sign)}
     assert wrong == DIFFERS
     assert len(markdown(rows)) == len(rows) + 2
+
+
+def test_the_default_scheduler_gets_tasks_off_a_vcpu_that_hardly_runs() -> None:
+    """With the kernel's threads: one that is bound there makes two, and the other is moved away."""
+    machine = machine_named(profile_path("straggler"))
+    load = load_workload("half", machine)
+
+    def done(workload: Workload) -> int:
+        runs = (Options(seed=seed, end_ns=3_000_000_000) for seed in range(1, 9))
+        return sum(prepare("default").run(machine, workload, o).counts["done"] for o in runs)
+
+    assert done(with_kernel_threads(load, 4)) > 1.1 * done(load)
 
 
 def row(vm: tuple[float, float], sim: tuple[float, float]) -> Row:

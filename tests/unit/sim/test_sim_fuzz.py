@@ -32,9 +32,10 @@ def explore(seed: int, cases: int) -> tuple[Tally, list[Finding]]:
 
 
 def test_random_cases_hold_every_invariant() -> None:
-    tally, findings = explore(1_000_000, 150)
+    """A few; tools/test draws 2,000 others."""
+    tally, findings = explore(1_000_000, 60)
     assert [finding.failure for finding in findings] == []
-    assert tally.cases == 150
+    assert tally.cases == 60
     assert tally.records > 100_000
 
 
