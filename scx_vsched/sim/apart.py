@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self
 
+from scx_vsched.errors import UserError
 from scx_vsched.sim.run import Failure
 from scx_vsched.sim.sanitize import environment
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Apart", "Verdict"]
 
 _PATIENCE_S = 150.0  # more than a case's own limit of real time and what compiling takes
+_START_S = 60.0
 WORKER = (sys.executable, "-m", "scx_vsched.sim.worker")
 
 
@@ -50,16 +52,13 @@ class Apart:
 
     def run(self, case: Case) -> Verdict:
         """Runs `case`: one that ends the process fails with `crash`, one that stays with `hang`."""
-        if self._process is None:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=self._environment,
-            )
-        answer = self._ask(self._process, json.dumps(case.to_json()).encode() + b"\n")
+        process = self._process or self._start()
+        with contextlib.suppress(BrokenPipeError):
+            _pipe(process.stdin).write(json.dumps(case.to_json()).encode() + b"\n")
+            _pipe(process.stdin).flush()
+        answer = _answer(process, _PATIENCE_S)
         if answer is None:
-            self._process.kill()
+            process.kill()
             self._end()
             return Verdict(Failure("hang", f"no end within {_PATIENCE_S:g} s", 0))
         if not answer.endswith(b"\n"):
@@ -68,25 +67,13 @@ class Apart:
         failure = raw.pop("failure")
         return Verdict(failure=Failure(**failure) if failure else None, **raw)
 
-    @staticmethod
-    def _ask(process: subprocess.Popen[bytes], line: bytes) -> bytes | None:
-        """The answer to `line`, cut short where the process ended; None where none comes."""
-        assert process.stdin is not None  # noqa: S101 - both are pipes
-        assert process.stdout is not None  # noqa: S101
-        try:
-            process.stdin.write(line)
-            process.stdin.flush()
-        except BrokenPipeError:
-            return b""
-        answer = b""
-        while not answer.endswith(b"\n"):
-            if not select.select([process.stdout], [], [], _PATIENCE_S)[0]:
-                return None
-            read = os.read(process.stdout.fileno(), 65536)
-            if not read:
-                break
-            answer += read
-        return answer
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment
+        )
+        if not _answer(self._process, _START_S):
+            raise UserError(f"the simulator's process does not start: it ended {self._end()}")
+        return self._process
 
     def _end(self) -> str:
         """Ends the process; says how it had ended if it had."""
@@ -103,3 +90,22 @@ class Apart:
             process.kill()
             status = process.wait()
         return f"by {signal.Signals(-status).name}" if status < 0 else f"with {status}"
+
+
+def _pipe(end: IO[bytes] | None) -> IO[bytes]:
+    assert end is not None  # noqa: S101 - both ends were asked for
+    return end
+
+
+def _answer(process: subprocess.Popen[bytes], patience_s: float) -> bytes | None:
+    """A line of the process, cut short where it ended; None where none comes in time."""
+    pipe = _pipe(process.stdout)
+    answer = b""
+    while not answer.endswith(b"\n"):
+        if not select.select([pipe], [], [], patience_s)[0]:
+            return None
+        read = os.read(pipe.fileno(), 65536)
+        if not read:
+            break
+        answer += read
+    return answer

@@ -55,6 +55,7 @@ _FLAGS = (
     "-Wno-unknown-pragmas",  # clang's own, where gcc compiles
 )
 _CLANG_FLAGS = ("-Wno-unknown-warning-option",)
+_KFUNCS = '#include "scx.h"'
 # Counters of the mechanism that must be 0 once no task is left.
 _COUNTERS = (("vcpus", "queued"), ("llc_states", "queued"), ("groups", "active"))
 _MAP = re.compile(r"\nstruct \{([^}]*)\} (\w+) SEC\(\"\.maps\"\);")
@@ -183,7 +184,6 @@ def build_library(
         OPTIMISE,
         *_FLAGS,
         *compiler.flags,
-        f"-DSIM_KERNEL={KERNELS[kernel]}",
         f"-I{include.parent / 'sim'}",
         f"-I{include}",
         f"-I{_ENGINE}",
@@ -196,11 +196,12 @@ def build_library(
         if cpython and program is not None:
             rendered = redirected(rendered, program)
         sources.append(("policy", simulated_source(rendered)))
-    compile_it = [compiler.path, *flags, "-x", "c", "-c", "-"]
-    objects = [
-        make(folder / f"{name}-{digest([*key, text])}.o", compile_it, text)
-        for name, text in sources
-    ]
+    objects = []
+    for name, text in sources:
+        # the rest of the engine is the same for every kernel
+        own = [f"-DSIM_KERNEL={KERNELS[kernel]}"] if _KFUNCS in text or name == "policy" else []
+        out = folder / f"{name}-{digest([*key, *own, text])}.o"
+        objects.append(make(out, [compiler.path, *flags, *own, "-x", "c", "-c", "-"], text))
     library = folder / f"sim-{digest(str(path) for path in objects)}.so"
     runtime = SANITIZE if sanitize else ()
     link = [compiler.path, *runtime, "-shared", "-Wl,-Bsymbolic", *map(str, objects)]

@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 SANITIZE = (
+    "-O1",  # quicker to compile
     "-fsanitize=address,undefined",
     # an invalid access is noted, and ends the run where the engine looks: guard.c
     "-fsanitize-recover=address",

@@ -8,12 +8,15 @@ from dataclasses import asdict
 
 from scx_vsched.sim.case import Case, run_case
 
-__all__ = ["main"]
+__all__ = ["READY", "main"]
+
+READY = "ready"  # said before the first case
 
 
 def main() -> None:
     """Runs cases until the input ends."""
     sanitize = "--sanitize" in sys.argv
+    print(READY, flush=True)
     for line in sys.stdin:
         outcome = run_case(Case.from_json(json.loads(line), "the case"), sanitize=sanitize)
         failure = outcome.failure
