@@ -7,6 +7,7 @@ FULL_CAPACITY = 1024
 SAME_NODE = 2
 ANYWHERE = 3
 STRONG_PERCENT = 75
+PASSED = 4
 
 
 class Core(Policy):
@@ -78,6 +79,15 @@ class Core(Policy):
     def stays(self, task: Task, vcpu: VCpu) -> bool:
         """Where many wait anyway, a warm cache is worth more than the first free vCPU."""
         return task.is_waking and vcpu.queued + vcpu.llc_queued >= vcpu.llc_vcpus
+
+    def passes(self, task: Task, vcpu: VCpu) -> bool:
+        """A few, where the queue would put them near its head: the vCPU has got as far as they."""
+        return (
+            vcpu.passed < PASSED
+            and self.stays(task, vcpu)
+            and not self.is_before(vcpu.vtime, task.vtime)
+            and not (task.is_idle_class or task.is_batch)
+        )
 
     def batch(self, vcpu: VCpu) -> u32:
         """A few at once from a long queue, where the order matters less than the cost."""

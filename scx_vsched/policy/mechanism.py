@@ -109,7 +109,7 @@ guest = Mechanism(
             (_TASK,),
             "u32",
             "How long `task` may wait in a queue before it runs next whatever its key, give or "
-            "take half a second.",
+            "take half a second; half the watchdog's time at most.",
         ),
         Hook(
             "preempts",
@@ -148,6 +148,14 @@ guest = Mechanism(
             "the cache; vCPUs with nothing to do may still steal it.",
         ),
         Hook(
+            "passes",
+            (_TASK, _VCPU),
+            "bool",
+            "Whether `task`, which has just woken and finds no idle vCPU, goes past the queue of "
+            "`vcpu`, to run after those that were taken from it. It costs less than queueing, but "
+            "what went past can be neither stolen nor overtaken.",
+        ),
+        Hook(
             "batch",
             (_VCPU,),
             "u32",
@@ -184,6 +192,7 @@ guest = Mechanism(
         Stat("preempted", "took the vCPU from the task that ran there"),
         Stat("queued_llc", "queued for any vCPU of a cache"),
         Stat("queued_vcpu", "queued for one vCPU"),
+        Stat("passed", "woken past the queue of their vCPU"),
         Stat("queued_kthread", "kernel threads of one vCPU, put straight onto it"),
         Stat("kicked_idle", "idle vCPUs woken for a queued task"),
         Stat("dispatched_llc", "started from the cache's queue"),
