@@ -4,10 +4,11 @@ from scx_vsched.policy import Policy, Sched, Task, VCpu, guest, tunable, u32, u6
 
 NICE_0_WEIGHT = 1024
 FULL_CAPACITY = 1024
+SAME_LLC = 1
 SAME_NODE = 2
 ANYWHERE = 3
 STRONG_PERCENT = 75
-PASSED = 4
+PASSED = 8
 
 
 class Core(Policy):
@@ -104,6 +105,8 @@ class Core(Policy):
 
     def balances(self, vcpu: VCpu, victim: VCpu, distance: u32) -> bool:
         """When no more wait for each vCPU afterwards than there; across nodes half as many."""
+        if distance == SAME_LLC:
+            return victim.queued >= vcpu.queued + 2
         here = (vcpu.llc_queued + 1) * victim.llc_vcpus
         there = (victim.llc_queued - 1) * vcpu.llc_vcpus
         return there >= (here if distance <= SAME_NODE else 2 * here)

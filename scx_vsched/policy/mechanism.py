@@ -173,9 +173,9 @@ guest = Mechanism(
             "balances",
             (_VCPU, Parameter("victim", "VCpu"), Parameter("distance", "u32")),
             "bool",
-            "Whether `vcpu`, busy itself, takes a task from the queue of another cache, that of "
-            "`victim`; `distance` is 2 on the same NUMA node, 3 across nodes. Asked every quarter "
-            "of a second at most, of caches whose queue holds tasks.",
+            "Whether `vcpu`, busy itself, takes a task that waits for `victim` (`distance` 1, in the "
+            "same cache) or in the queue of its cache (2 on the same NUMA node, 3 across nodes). "
+            "Asked every quarter of a second at most, where tasks wait.",
         ),
     ),
     features=(
@@ -199,7 +199,7 @@ guest = Mechanism(
         Stat("dispatched_vcpu", "started from the vCPU's own queue"),
         Stat("stolen_near", "taken from another vCPU of the cache by one with nothing to do"),
         Stat("stolen_far", "taken from another cache by a vCPU with nothing to do"),
-        Stat("balanced", "taken from another cache, where more waited, by a busy vCPU"),
+        Stat("balanced", "taken from where more waited by a busy vCPU"),
         Stat("rescued", "ran because they had waited too long"),
         Stat("kept", "ran on with a new slice, since nobody ahead of them waited"),
         Stat("hotplug", "vCPUs that came online or went offline"),
