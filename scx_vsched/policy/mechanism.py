@@ -173,9 +173,9 @@ guest = Mechanism(
             "balances",
             (_VCPU, Parameter("victim", "VCpu"), Parameter("distance", "u32")),
             "bool",
-            "Whether `vcpu`, busy itself, takes a task that waits for `victim` (`distance` 1, in the "
-            "same cache) or in the queue of its cache (2 on the same NUMA node, 3 across nodes). "
-            "Asked every quarter of a second at most, where tasks wait.",
+            "Whether `vcpu`, busy itself, takes a task that waits for `victim` (`distance` 1, same "
+            "cache) or in the queue of its cache (2 on the same NUMA node, 3 across nodes). Asked "
+            "every quarter of a second at most, where tasks wait.",
         ),
     ),
     features=(
