@@ -2099,11 +2099,11 @@ static long balance_near(u32 i, struct theft *theft)
 	if (!READ_ONCE(place.llc->queued))
 		return 0;
 	theft->distance = llc->near[i].distance;
-	theft->done = may_steal(theft, &here, &place) &&
-		      dsq_move_to_local(LLC_DSQ(place.spot->llc));
-	if (theft->done)
-		count(STAT_BALANCED);
-	return theft->done;
+	if (!may_steal(theft, &here, &place) || !dsq_move_to_local(LLC_DSQ(place.spot->llc)))
+		return 0;
+	count(STAT_BALANCED);
+	theft->done = true;
+	return 1;
 }
 
 /*
