@@ -39,6 +39,8 @@ struct cgroup {
 
 struct sched_entity {
 	u64 sum_exec_runtime;
+	u64 slice;
+	unsigned char custom_slice;
 };
 
 enum scx_exit_kind {
