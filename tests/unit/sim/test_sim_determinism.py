@@ -19,6 +19,8 @@ from scx_vsched.sim.workload_file import builtin_workloads, load_workload
 
 # Digests of the seeds below: they change only where the scheduler, a policy or the engine does.
 SEEDS = (1, 5, 11)
+# Of one build, the policy `core` on the newest kernel: sanitizers take their time to compile.
+SANITIZED = (16, 51, 71, 91, 119, 169)
 
 APART = """
 import sys
@@ -59,9 +61,9 @@ def test_another_process_draws_and_runs_the_same(hash_seed: str) -> None:
 
 def test_what_gcc_builds_with_sanitizers_does_the_same() -> None:
     with Apart(sanitize=True) as apart:
-        found = [apart.run(draw_case(seed)) for seed in SEEDS]
-    assert [verdict.failure for verdict in found] == [None] * len(SEEDS)
-    assert [verdict.digest for verdict in found] == digests(*SEEDS)
+        found = [apart.run(draw_case(seed)) for seed in SANITIZED]
+    assert [verdict.failure for verdict in found] == [None] * len(SANITIZED)
+    assert [verdict.digest for verdict in found] == digests(*SANITIZED)
 
 
 @pytest.mark.parametrize("level", ["-O0", "-O1"])
