@@ -47,6 +47,16 @@ class PolicyProgram:
     tunables: tuple[Tunable, ...]
     functions: tuple[Function, ...]
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that it can be built with, in the mechanism's order."""
+        defined = {function.name for function in self.functions}
+        return tuple(
+            feature.name
+            for feature in self.mechanism.features
+            if defined.issuperset(self.mechanism.feature_hooks(feature.name))
+        )
+
     def function(self, name: str) -> Function:
         """The function with the unique name `name`; KeyError if there is none."""
         for function in self.functions:

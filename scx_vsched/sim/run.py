@@ -119,7 +119,7 @@ KINDS = (
     "host_in", "host_out", "halt", "irq", "fork", "exit", "offline", "online", "affinity",
     "weight", "bypass", "host_change", "kept", "idle_claim", "request", "cgroup",
     "decision",
-    "decision",
+    "timer",
 )  # fmt: skip
 
 

@@ -49,6 +49,8 @@ struct cgroup {
 
 struct sched_entity {
 	u64 sum_exec_runtime;
+	u64 slice;
+	unsigned char custom_slice;
 };
 
 struct sched_ext_entity {

@@ -103,6 +103,7 @@ extern struct list user_dsqs;
 void idle_update(struct vcpu *v, bool idle, bool notify);
 s32 idle_pick(const struct cpumask *allowed, u64 flags);
 bool idle_claim(u32 vcpu);
+u32 idle_distribute(const struct cpumask *a, const struct cpumask *b);
 
 /* ext.c */
 extern struct sched_ext_ops vsched_ops __attribute__((weak));

@@ -394,6 +394,11 @@ bool bpf_cpumask_and(struct bpf_cpumask *dst, const struct cpumask *a, const str
 	return any;
 }
 
+u32 bpf_cpumask_any_and_distribute(const struct cpumask *a, const struct cpumask *b)
+{
+	return idle_distribute(a, b);
+}
+
 void bpf_rcu_read_lock(void)
 {
 }

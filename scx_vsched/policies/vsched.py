@@ -1,0 +1,162 @@
+"""BVS, IVH and RWC on the fair scheduler: what to do about vCPUs that come and go."""
+
+from scx_vsched.policy import Policy, Sched, Task, VCpu, guest, tunable, u64
+
+US = 1000  # ns
+FULL_CAPACITY = 1024
+NEVER = 1 << 63
+# A vCPU that is always there, or seems to be: longer than anybody asks for.
+ALWAYS_NS = 1_000_000_000
+
+
+def allowance_ns(vcpu: VCpu) -> u64:
+    """How long the host lets `vcpu` run at once in the mean: what its share and absences imply."""
+    if vcpu.latency_ns == 0 or vcpu.capacity >= FULL_CAPACITY:
+        return ALWAYS_NS
+    return min(vcpu.latency_ns * vcpu.capacity // (FULL_CAPACITY - vcpu.capacity), ALWAYS_NS)
+
+
+def left_ns(vcpu: VCpu) -> u64:
+    """What is left of that now."""
+    allowance = allowance_ns(vcpu)
+    if allowance == ALWAYS_NS:
+        return ALWAYS_NS
+    return allowance - min(vcpu.spent_ns, allowance)
+
+
+class VSched(Policy):
+    """Uses what is known of the vCPUs: how much each gets, for how long it goes away, and when.
+
+    BVS puts small, latency-sensitive tasks where they wait least. IVH takes running tasks off a
+    vCPU before the host does. RWC keeps tasks off vCPUs that do more harm than good. All else is
+    as in the core policy. After vSched (EuroSys'25), see docs/techniques.md.
+    """
+
+    mechanism = guest
+
+    bvs = tunable(1, unit="", min=0, max=1, doc="1: put small tasks where they wait least")
+    small_us = tunable(
+        3000, unit="us", min=1, max=1_000_000, doc="small tasks run no longer for each wake-up"
+    )
+    cache_us = tunable(
+        30, unit="us", min=0, max=100_000, doc="what a cold cache costs, twice for another node"
+    )
+    silent_ms = tunable(
+        6, unit="ms", min=1, max=1000, doc="a busy vCPU without a sign of life is away by then"
+    )
+    hedge_us = tunable(
+        150, unit="us", min=0, max=1_000_000, doc="expected wait from which two vCPUs are woken"
+    )
+
+    ivh = tunable(1, unit="", min=0, max=1, doc="1: move running tasks to unused vCPUs in time")
+    ivh_capacity = tunable(
+        900, unit="1/1024", min=0, max=1024, doc="a vCPU with more is not worth leaving"
+    )
+    lead_us = tunable(
+        300, unit="us", min=0, max=100_000, doc="how long before it goes away a vCPU is left"
+    )
+    stay_us = tunable(
+        1000, unit="us", min=100, max=1_000_000, doc="a task that was moved stays for that long"
+    )
+
+    rwc = tunable(1, unit="", min=0, max=1, doc="1: hide stragglers and stacked siblings")
+    straggler_in = tunable(
+        35, unit="%", min=0, max=100, doc="hidden below this part of the mean capacity"
+    )
+    straggler_out = tunable(
+        50, unit="%", min=0, max=200, doc="shown again above this part of the mean capacity"
+    )
+
+    # ---- BVS ----
+
+    def is_latency_sensitive(self, task: Task) -> bool:
+        """Those that do little for each wake-up, or that asked for short slices."""
+        if self.bvs == 0 or task.is_idle_class or task.is_batch or task.nice >= 10:
+            return False
+        if 0 < task.asked_slice_ns <= self.small_us * US:
+            return True
+        return task.burst_ns <= self.small_us * US
+
+    def wait_ns(self, task: Task, vcpu: VCpu, near: VCpu, sched: Sched) -> u64:
+        """Until the vCPU is there, and while it is away once more before the task is done."""
+        if vcpu.is_hidden:
+            return NEVER
+        wait = self.away_ns(vcpu) + self.interrupted_ns(task.burst_ns, vcpu)
+        if vcpu.has_busy_sibling:
+            wait += task.burst_ns * 3 // 5
+        if vcpu.node != near.node:
+            return wait + 2 * self.cache_us * US
+        if vcpu.llc != near.llc:
+            return wait + self.cache_us * US
+        return wait + (0 if vcpu.id == near.id else US)
+
+    def away_ns(self, vcpu: VCpu) -> u64:
+        """How long it will be away if it has to come now.
+
+        What has used up its time and then rested is away for the rest of an absence. One that is
+        busy tells by its silence.
+        """
+        if vcpu.latency_ns == 0:
+            return 0
+        if vcpu.silent_ns >= self.silent_ms * 1000 * US:
+            return vcpu.latency_ns // 2
+        if left_ns(vcpu):
+            return 0
+        return vcpu.latency_ns - min(vcpu.rested_ns, vcpu.latency_ns)
+
+    def interrupted_ns(self, burst_ns: u64, vcpu: VCpu) -> u64:
+        """The mean wait in the middle: an absence, as likely as the rest of the time is short."""
+        left = left_ns(vcpu)
+        if left == ALWAYS_NS:
+            return 0
+        part = min(burst_ns * 1024 // max(left, 1), 1024)
+        return vcpu.latency_ns * part // 1024 * part // 1024
+
+    def hedges(self, task: Task, wait_ns: u64, second_ns: u64) -> bool:
+        """Where even the best may not be there soon."""
+        return wait_ns >= self.hedge_us * US and second_ns < NEVER
+
+    # ---- IVH ----
+
+    def harvest_in_ns(self, task: Task, vcpu: VCpu, sched: Sched) -> u64:
+        """A little before the vCPU has used up its time."""
+        if self.ivh == 0 or task.is_idle_class or task.allowed_vcpus == 1:
+            return 0
+        if vcpu.latency_ns == 0 or vcpu.capacity > self.ivh_capacity:
+            return 0
+        left = left_ns(vcpu)
+        lead = min(self.lead_us * US, allowance_ns(vcpu) // 4)
+        stay = self.stay_us * US
+        settle = stay - min(task.settled_ns, stay)
+        return max(left - min(lead, left), settle, 1)
+
+    def harvest_worth(self, task: Task, vcpu: VCpu, target: VCpu, sched: Sched) -> u64:
+        """How much longer the task could run there at once; near caches first."""
+        if target.is_hidden or target.stack == vcpu.stack:
+            return 0
+        if target.silent_ns >= self.silent_ms * 1000 * US:
+            return 0
+        there = left_ns(target)
+        here = left_ns(vcpu)
+        if there <= here + self.stay_us * US // 2:
+            return 0
+        if target.has_busy_sibling:
+            there = there * 3 // 5
+        if target.llc != vcpu.llc:
+            there = there * 3 // 4
+        return there + target.capacity
+
+    # ---- RWC ----
+
+    def is_harmful(self, vcpu: VCpu, sched: Sched) -> bool:
+        """A sibling on the same hardware thread, or far below the mean; with hysteresis."""
+        if self.rwc == 0:
+            return False
+        if vcpu.stack != vcpu.id:
+            return True
+        part = self.straggler_out if vcpu.is_hidden else self.straggler_in
+        return vcpu.capacity * 100 < sched.mean_capacity * part
+
+    def uses_hidden(self, task: Task) -> bool:
+        """Best-effort work takes what is left."""
+        return task.is_idle_class
