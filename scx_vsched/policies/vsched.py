@@ -44,8 +44,11 @@ class VSched(Policy):
     silent_ms = tunable(
         6, unit="ms", min=1, max=1000, doc="a busy vCPU without a sign of life is away by then"
     )
+    patience_us = tunable(
+        1000, unit="us", min=1, max=1_000_000, doc="absences of that length count twice"
+    )
     hedge_us = tunable(
-        150, unit="us", min=0, max=1_000_000, doc="expected wait from which two vCPUs are woken"
+        1500, unit="us", min=0, max=1_000_000, doc="expected wait from which two vCPUs are woken"
     )
 
     ivh = tunable(1, unit="", min=0, max=1, doc="1: move running tasks to unused vCPUs in time")
@@ -66,6 +69,9 @@ class VSched(Policy):
     straggler_out = tunable(
         50, unit="%", min=0, max=200, doc="shown again above this part of the mean capacity"
     )
+    loner_ms = tunable(
+        200, unit="ms", min=1, max=100_000, doc="who never slept for so long may use hidden vCPUs"
+    )
 
     # ---- BVS ----
 
@@ -82,6 +88,8 @@ class VSched(Policy):
         if vcpu.is_hidden:
             return NEVER
         wait = self.away_ns(vcpu) + self.interrupted_ns(task.burst_ns, vcpu)
+        wait = self.dreaded_ns(wait + self.absent_ns(vcpu), vcpu)
+        wait += self.slowed_ns(task, vcpu)
         if vcpu.has_busy_sibling:
             wait += task.burst_ns * 3 // 5
         if vcpu.node != near.node:
@@ -90,19 +98,36 @@ class VSched(Policy):
             return wait + self.cache_us * US
         return wait + (0 if vcpu.id == near.id else US)
 
+    def dreaded_ns(self, wait_ns: u64, vcpu: VCpu) -> u64:
+        """A mean of few long waits is worse than the same mean of many short ones."""
+        patience = self.patience_us * US
+        return wait_ns * (patience + min(vcpu.latency_ns, ALWAYS_NS)) // patience
+
+    def slowed_ns(self, task: Task, vcpu: VCpu) -> u64:
+        """What a task that hardly sleeps loses on a small vCPU in the long run, for each burst."""
+        capacity = max(vcpu.capacity, 1)
+        lost = task.burst_ns * (FULL_CAPACITY - min(capacity, FULL_CAPACITY)) // capacity
+        return lost * task.util // 1024
+
+    def absent_ns(self, vcpu: VCpu) -> u64:
+        """How long it takes to come from idling: what the task's next wake-up will wait for."""
+        return min(vcpu.answer_ns, ALWAYS_NS)
+
     def away_ns(self, vcpu: VCpu) -> u64:
         """How long it will be away if it has to come now.
 
-        What has used up its time and then rested is away for the rest of an absence. One that is
+        What has used up its time and then rested is away for the rest of an absence. Otherwise it
+        comes as it came the last times, sooner if it gave a sign of life a moment ago. One that is
         busy tells by its silence.
         """
-        if vcpu.latency_ns == 0:
-            return 0
-        if vcpu.silent_ns >= self.silent_ms * 1000 * US:
-            return vcpu.latency_ns // 2
+        latency = min(vcpu.latency_ns, ALWAYS_NS)
+        if vcpu.runs_idle_class:
+            return latency // 2 if vcpu.silent_ns >= self.silent_ms * 1000 * US else 0
+        allowance = allowance_ns(vcpu)
+        away = self.absent_ns(vcpu) * min(vcpu.silent_ns, allowance) // max(allowance, 1)
         if left_ns(vcpu):
-            return 0
-        return vcpu.latency_ns - min(vcpu.rested_ns, vcpu.latency_ns)
+            return away
+        return max(away, latency - min(vcpu.rested_ns, latency))
 
     def interrupted_ns(self, burst_ns: u64, vcpu: VCpu) -> u64:
         """The mean wait in the middle: an absence, as likely as the rest of the time is short."""
@@ -134,7 +159,7 @@ class VSched(Policy):
         """How much longer the task could run there at once; near caches first."""
         if target.is_hidden or target.stack == vcpu.stack:
             return 0
-        if target.silent_ns >= self.silent_ms * 1000 * US:
+        if target.runs_idle_class and target.silent_ns >= self.silent_ms * 1000 * US:
             return 0
         there = left_ns(target)
         here = left_ns(vcpu)
@@ -158,5 +183,5 @@ class VSched(Policy):
         return vcpu.capacity * 100 < sched.mean_capacity * part
 
     def uses_hidden(self, task: Task) -> bool:
-        """Best-effort work takes what is left."""
-        return task.is_idle_class
+        """Best-effort work takes what is left, and so does what waits for nobody."""
+        return task.is_idle_class or task.interval_ns >= self.loner_ms * 1000 * US

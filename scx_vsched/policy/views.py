@@ -112,7 +112,10 @@ class VCpu(_View):
         0, "time for which it has had nothing to do; 0 while it runs a task", "ns", tracked=True
     )
     silent_ns: u64 = _attr(
-        0, "time since its last sign of life while it runs a task", "ns", tracked=True
+        0, "time since its last sign of life: a tick, a task that came or went", "ns", tracked=True
+    )
+    answer_ns: u64 = _attr(
+        0, "how long it takes to come up when it is woken, lately", "ns", tracked=True
     )
     runs_idle_class: bool = _attr(False, "what it runs has the policy SCHED_IDLE", tracked=True)
     has_busy_sibling: bool = _attr(
