@@ -21,7 +21,11 @@ def left_ns(vcpu: VCpu) -> u64:
     allowance = allowance_ns(vcpu)
     if allowance == ALWAYS_NS:
         return ALWAYS_NS
-    return allowance - min(vcpu.spent_ns, allowance)
+    left = allowance - min(vcpu.spent_ns, allowance)
+    # a quota that is renewed before it is used up goes on
+    if 0 < vcpu.renews_in_ns <= left:
+        return vcpu.renews_in_ns + allowance
+    return left
 
 
 class VSched(Policy):
@@ -169,7 +173,8 @@ class VSched(Policy):
             there = there * 3 // 5
         if target.llc != vcpu.llc:
             there = there * 3 // 4
-        return there + target.capacity
+        # among equals the one whose rest is longest: who knows what the host has saved up for it
+        return there + min(target.rested_ns, ALWAYS_NS) // 16 + target.capacity
 
     # ---- RWC ----
 

@@ -108,6 +108,12 @@ class VCpu(_View):
         "ns",
         tracked=True,
     )
+    renews_in_ns: u64 = _attr(
+        0,
+        "until the host lets it run for as long as ever again; 0 unless a quota makes that regular",
+        "ns",
+        tracked=True,
+    )
     rested_ns: u64 = _attr(
         0, "time for which it has had nothing to do; 0 while it runs a task", "ns", tracked=True
     )
