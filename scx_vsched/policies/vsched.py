@@ -49,10 +49,10 @@ class VSched(Policy):
         6, unit="ms", min=1, max=1000, doc="a busy vCPU without a sign of life is away by then"
     )
     patience_us = tunable(
-        1000, unit="us", min=1, max=1_000_000, doc="absences of that length count twice"
+        10_000, unit="us", min=1, max=1_000_000, doc="absences of that length count twice"
     )
     hedge_us = tunable(
-        1500, unit="us", min=0, max=1_000_000, doc="expected wait from which two vCPUs are woken"
+        200, unit="us", min=0, max=1_000_000, doc="expected wait from which two vCPUs are woken"
     )
 
     ivh = tunable(1, unit="", min=0, max=1, doc="1: move running tasks to unused vCPUs in time")

@@ -394,6 +394,11 @@ bool bpf_cpumask_and(struct bpf_cpumask *dst, const struct cpumask *a, const str
 	return any;
 }
 
+bool bpf_cpumask_empty(const struct cpumask *mask)
+{
+	return mask_first_and(mask, mask) == NONE;
+}
+
 u32 bpf_cpumask_any_and_distribute(const struct cpumask *a, const struct cpumask *b)
 {
 	return idle_distribute(a, b);
