@@ -7,6 +7,8 @@ FULL_CAPACITY = 1024
 NEVER = 1 << 63
 # A vCPU that is always there, or seems to be: longer than anybody asks for.
 ALWAYS_NS = 1_000_000_000
+# What waking an idle vCPU takes although nobody keeps it away.
+AWAKE_NS = 50_000
 
 
 def allowance_ns(vcpu: VCpu) -> u64:
@@ -115,7 +117,8 @@ class VSched(Policy):
 
     def absent_ns(self, vcpu: VCpu) -> u64:
         """How long it takes to come from idling: what the task's next wake-up will wait for."""
-        return min(vcpu.answer_ns, ALWAYS_NS)
+        answer = min(vcpu.answer_ns, ALWAYS_NS)
+        return answer - min(answer, AWAKE_NS)
 
     def away_ns(self, vcpu: VCpu) -> u64:
         """How long it will be away if it has to come now.
