@@ -186,6 +186,7 @@ struct sim_result {
 	u64 now, events, records, digest;
 	u64 failed;
 	u64 wakeups, migrations, switches, kicks, remote_kicks, far_migrations;
+	u64 longest_wait_ns; /* of a runnable task for its turn */
 	u64 trace_records, trace_start; /* in the ring */
 	const struct sim_record *trace;
 	u64 vcpus, tasks, metrics;
