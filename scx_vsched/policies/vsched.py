@@ -18,11 +18,25 @@ def allowance_ns(vcpu: VCpu) -> u64:
     return min(vcpu.latency_ns * vcpu.capacity // (FULL_CAPACITY - vcpu.capacity), ALWAYS_NS)
 
 
+def absent_ns(vcpu: VCpu) -> u64:
+    """How long it takes to come when it is woken, beyond what waking takes anyway."""
+    answer = min(vcpu.answer_ns, ALWAYS_NS)
+    return answer - min(answer, AWAKE_NS)
+
+
+def is_clocked(vcpu: VCpu) -> bool:
+    """Whether the host takes it away by the clock, used or not: then it is away when idle, too."""
+    return vcpu.renews_in_ns != 0 and absent_ns(vcpu) * 8 >= vcpu.latency_ns
+
+
 def left_ns(vcpu: VCpu) -> u64:
-    """What is left of that now."""
+    """How long it can go on now."""
     allowance = allowance_ns(vcpu)
     if allowance == ALWAYS_NS:
         return ALWAYS_NS
+    if is_clocked(vcpu):
+        # between being given back and the next time it is away, which it then is for `latency_ns`
+        return vcpu.renews_in_ns - min(vcpu.latency_ns, vcpu.renews_in_ns)
     left = allowance - min(vcpu.spent_ns, allowance)
     # a quota that is renewed before it is used up goes on
     if 0 < vcpu.renews_in_ns <= left:
@@ -94,7 +108,7 @@ class VSched(Policy):
         if vcpu.is_hidden:
             return NEVER
         wait = self.away_ns(vcpu) + self.interrupted_ns(task.burst_ns, vcpu)
-        wait = self.dreaded_ns(wait + self.absent_ns(vcpu), vcpu)
+        wait = self.dreaded_ns(wait + absent_ns(vcpu), vcpu)
         wait += self.slowed_ns(task, vcpu)
         if vcpu.has_busy_sibling:
             wait += task.burst_ns * 3 // 5
@@ -115,23 +129,20 @@ class VSched(Policy):
         lost = task.burst_ns * (FULL_CAPACITY - min(capacity, FULL_CAPACITY)) // capacity
         return lost * task.util // 1024
 
-    def absent_ns(self, vcpu: VCpu) -> u64:
-        """How long it takes to come from idling: what the task's next wake-up will wait for."""
-        answer = min(vcpu.answer_ns, ALWAYS_NS)
-        return answer - min(answer, AWAKE_NS)
-
     def away_ns(self, vcpu: VCpu) -> u64:
         """How long it will be away if it has to come now.
 
-        What has used up its time and then rested is away for the rest of an absence. Otherwise it
-        comes as it came the last times, sooner if it gave a sign of life a moment ago. One that is
+        What goes by the clock is away until the clock says otherwise. What has used up its time and
+        then rested is away for the rest of an absence. Otherwise it comes as it came the last times, sooner if it gave a sign of life a moment ago. One that is
         busy tells by its silence.
         """
         latency = min(vcpu.latency_ns, ALWAYS_NS)
+        if is_clocked(vcpu):
+            return 0 if left_ns(vcpu) else vcpu.renews_in_ns
         if vcpu.runs_idle_class:
             return latency // 2 if vcpu.silent_ns >= self.silent_ms * 1000 * US else 0
         allowance = allowance_ns(vcpu)
-        away = self.absent_ns(vcpu) * min(vcpu.silent_ns, allowance) // max(allowance, 1)
+        away = absent_ns(vcpu) * min(vcpu.silent_ns, allowance) // max(allowance, 1)
         if left_ns(vcpu):
             return away
         return max(away, latency - min(vcpu.rested_ns, latency))
@@ -157,7 +168,8 @@ class VSched(Policy):
         if vcpu.latency_ns == 0 or vcpu.capacity > self.ivh_capacity:
             return 0
         left = left_ns(vcpu)
-        lead = min(self.lead_us * US, allowance_ns(vcpu) // 4)
+        allowance = allowance_ns(vcpu)
+        lead = min(self.lead_us * US, allowance // 4) + min(vcpu.margin_ns, allowance // 2)
         stay = self.stay_us * US
         settle = stay - min(task.settled_ns, stay)
         return max(left - min(lead, left), settle, 1)

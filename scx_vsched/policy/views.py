@@ -114,6 +114,12 @@ class VCpu(_View):
         "ns",
         tracked=True,
     )
+    margin_ns: u64 = _attr(
+        0,
+        "by how much earlier than `harvest_in_ns` said it was taken away, lately",
+        "ns",
+        tracked=True,
+    )
     rested_ns: u64 = _attr(
         0, "time for which it has had nothing to do; 0 while it runs a task", "ns", tracked=True
     )

@@ -157,7 +157,8 @@ struct sim_options {
 	u64 drain; /* at the end kill all tasks and look at what is left */
 	s64 (*feed)(u64 number); /* lets user space hand the scheduler another topology */
 	u64 probe; /* probers watch the vCPUs */
-	s64 (*probed)(const struct sim_watch *watch); /* and this is what one saw */
+	/* What one saw; 1: to be looked at again at once, negative: an error. */
+	s64 (*probed)(const struct sim_watch *watch);
 };
 
 /* One step of the run. */
