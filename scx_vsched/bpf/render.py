@@ -82,8 +82,9 @@ def describe(program: PolicyProgram, without: Collection[str] = ()) -> ObjectMet
     mechanism = program.mechanism
     known = [feature.name for feature in mechanism.features]
     features = tuple(name for name in program.features if name not in without)
-    flags = [f for feature in mechanism.features if feature.name in features
-             for f in feature.ops_flags]
+    flags = [
+        f for feature in mechanism.features if feature.name in features for f in feature.ops_flags
+    ]
     for name in without:
         if name not in known:
             raise UserError(
@@ -101,11 +102,7 @@ def describe(program: PolicyProgram, without: Collection[str] = ()) -> ObjectMet
             TunableMeta(t.name, t.type, t.default, t.min, t.max, t.unit, t.doc)
             for t in program.tunables
         ),
-        stats=tuple(
-            StatMeta(stat.name, stat.doc)
-            for stat in mechanism.stats
-            if not stat.feature or stat.feature in features
-        ),
+        stats=tuple(StatMeta(stat.name, stat.doc) for stat in program.stats(features)),
         ops_flags=tuple(dict.fromkeys([*mechanism.ops_flags, *flags])),
     )
 

@@ -133,8 +133,8 @@ class VSched(Policy):
         """How long it will be away if it has to come now.
 
         What goes by the clock is away until the clock says otherwise. What has used up its time and
-        then rested is away for the rest of an absence. Otherwise it comes as it came the last times, sooner if it gave a sign of life a moment ago. One that is
-        busy tells by its silence.
+        then rested is away for the rest of an absence. Otherwise it comes as it came the last
+        times, sooner if it gave a sign of life a moment ago. One that is busy tells by its silence.
         """
         latency = min(vcpu.latency_ns, ALWAYS_NS)
         if is_clocked(vcpu):

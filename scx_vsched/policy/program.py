@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal
 from scx_vsched.policy.types import INT_TYPES, IntType
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from scx_vsched.policy.ir import Function
-    from scx_vsched.policy.mechanism import Mechanism
+    from scx_vsched.policy.mechanism import Mechanism, Stat
 
 __all__ = ["PolicyProgram", "Tunable"]
 
@@ -55,6 +57,12 @@ class PolicyProgram:
             feature.name
             for feature in self.mechanism.features
             if defined.issuperset(self.mechanism.feature_hooks(feature.name))
+        )
+
+    def stats(self, features: Collection[str]) -> tuple[Stat, ...]:
+        """What the mechanism counts for it, built with `features`."""
+        return tuple(
+            stat for stat in self.mechanism.stats if not stat.feature or stat.feature in features
         )
 
     def function(self, name: str) -> Function:

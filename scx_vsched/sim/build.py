@@ -82,8 +82,11 @@ def simulated_source(rendered: str) -> str:
         f"const u32 sim_nr_maps = {len(entries)};\n"
         f"const struct sim_counter sim_counters[] = {{\n{''.join(counters)}}};\n"
         f"const u32 sim_nr_counters = {len(counters)};\n"
-        + (f"const struct sim_counter sim_hidden = SIM_COUNTER({', '.join(_HIDDEN)});\n"
-           if _HIDDEN[0] in known else "")
+        + (
+            f"const struct sim_counter sim_hidden = SIM_COUNTER({', '.join(_HIDDEN)});\n"
+            if _HIDDEN[0] in known
+            else ""
+        )
     )
 
 

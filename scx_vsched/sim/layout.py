@@ -143,8 +143,8 @@ class Options(Structure):
 
     _fields_ = [
         *_u64(
-            "seed end_ns warmup_ns max_events max_wall_ms ext ops_flags timeout_ms stranded_ns check_every "
-            "trace_limit drain"
+            "seed end_ns warmup_ns max_events max_wall_ms ext ops_flags timeout_ms stranded_ns "
+            "check_every trace_limit drain"
         ),
         ("feed", FEED),
         *_u64("probe"),

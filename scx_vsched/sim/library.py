@@ -106,7 +106,7 @@ class _Table:
 
 
 class Feeder:
-    """What user space does while the scheduler runs: it hands over what it is told, or found out."""
+    """What user space does while the scheduler runs: it hands over what it is told or found out."""
 
     def __init__(self, library: Library, machine: Machine) -> None:
         topology = machine.topology()

@@ -1,8 +1,8 @@
 """What user space makes of the simulated probers' watches: the same estimates as in a guest.
 
-The engine watches (scx_vsched/sim/engine/probe.c); shares, absences and forecasts come from the very
-code that measures real vCPUs. What has no counterpart in a simulation (pair probes) is told when a
-real prober would have found it out.
+The engine watches (scx_vsched/sim/engine/probe.c); shares, absences and forecasts come from the
+very code that measures real vCPUs. What has no counterpart in a simulation (pair probes) is told
+when a real prober would have found it out.
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ class Findings:
     def add(self, watch: Any) -> Found:
         """Takes in a watch (layout.Watch) and says what is known after it."""
         vcpu, now = watch.vcpu, watch.end_ns
-        gaps = [
-            Gap(watch.gaps[2 * i], watch.gaps[2 * i + 1]) for i in range(watch.nr_gaps)
-        ]
+        gaps = [Gap(watch.gaps[2 * i], watch.gaps[2 * i + 1]) for i in range(watch.nr_gaps)]
         if watch.open_ns:
             gaps.append(Gap(now - watch.open_ns, watch.open_ns))
         seen = observe(Availability(vcpu, watch.start_ns, now, tuple(gaps), 0, 0, 0))

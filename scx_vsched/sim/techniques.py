@@ -92,9 +92,7 @@ def _prepare(scenario: Scenario) -> tuple[Machine, Workload]:
     return machine, load_workload(scenario.workload, machine)
 
 
-def _run(
-    scheduler: Scheduler, machine: Machine, load: Workload, options: Options
-) -> Outcome:
+def _run(scheduler: Scheduler, machine: Machine, load: Workload, options: Options) -> Outcome:
     outcome = scheduler.run(machine, load, replace(options, probe=not scheduler.is_default))
     if outcome.failure:
         raise UserError(
@@ -147,7 +145,8 @@ def measure(scenario: Scenario, settings: Settings) -> Row:
 
 def _sweep(*, contended: bool = False) -> list[Scenario]:
     return [
-        Scenario("half-time", "", "done", contended, count) for count in (1, 2, 4, 6, 8, 10, 12, 14, 16)
+        Scenario("half-time", "", "done", contended, count)
+        for count in (1, 2, 4, 6, 8, 10, 12, 14, 16)
     ]
 
 
@@ -207,10 +206,11 @@ def _table(rows: Sequence[Row]) -> list[str]:
         f"|---|---|---:|{'---:|' * len(names)}---:|",
     ]
     for row in rows:
-        cells = [f"{row.values[name]:,.0f} ({row.gain(name):.2f}×)" for name in names]
+        cells = [f"{row.values[name]:,.0f} ({row.gain(name):.2f}x)" for name in names]
         lines.append(
             f"| {row.scenario.title} | {row.scenario.measure}, {row.unit} "
-            f"| {row.values['default']:,.0f} | {' | '.join(cells)} | {row.waits_ms['all']:,.0f} ms |"
+            f"| {row.values['default']:,.0f} | {' | '.join(cells)} "
+            f"| {row.waits_ms['all']:,.0f} ms |"
         )
     return lines
 
@@ -224,7 +224,9 @@ def _recovery(settings: Settings, say: Callable[[str], None]) -> list[str]:
     machine = machine_named("moved")
     load = parse_workload(_THREADS.format(count=4), "threads", machine)
     lines = [
-        "| seconds after the move | " + " | ".join(str(s) for s in range(1, 9)) + " | best before |",
+        "| seconds after the move | "
+        + " | ".join(str(s) for s in range(1, 9))
+        + " | best before |",
         "|---|" + "---:|" * 9,
     ]
     for name, scheduler in _variants().items():
@@ -254,11 +256,11 @@ def markdown(settings: Settings, say: Callable[[str], None] = lambda _: None) ->
             say(f"{title}: {scenario.title}, {scenario.measure}")
             rows.append(measure(scenario, settings))
         means = ", ".join(
-            f"{name} {_mean(rows, name):.2f}×" for name in rows[0].values if name != "default"
+            f"{name} {_mean(rows, name):.2f}x" for name in rows[0].values if name != "default"
         )
         middle = median(row.gain("all") for row in rows)
         best = max(row.gain("all") for row in rows)
         lines += [f"### {title}", "", *_table(rows), ""]
-        lines += [f"Geometric means: {means}. All: median {middle:.2f}×, best {best:.2f}×.", ""]
+        lines += [f"Geometric means: {means}. All: median {middle:.2f}x, best {best:.2f}x.", ""]
     lines += ["### Migration in the middle", "", *_recovery(settings, say), ""]
     return "\n".join(lines)

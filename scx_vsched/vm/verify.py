@@ -106,9 +106,7 @@ def feature_sets(names: Sequence[str]) -> list[tuple[str, ...]]:
     """
     most = len(names)
     sizes = range(most, -1, -1) if most <= _FEW else (most, most - 1, 1, 0)
-    return [
-        combination for size in sizes for combination in itertools.combinations(names, size)
-    ]
+    return [combination for size in sizes for combination in itertools.combinations(names, size)]
 
 
 def verify(
