@@ -34,9 +34,9 @@ __all__ = [
     "verify_kernel",
 ]
 
+_FEW_FEATURES = 3
 _EXERCISE_S = 3.0
 _TIMEOUT_S = 900.0
-_FEW = 3
 _LARGE = 1024  # vCPUs that a scheduler must be able to serve
 
 
@@ -100,12 +100,13 @@ class KernelReport:
 
 
 def feature_sets(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Combinations of `names`, all of them first.
+    """Combinations of `names`, all of them first, none last.
 
-    Every one of a few names. Of more than three: all, all but one, one alone, none.
+    Every one of up to three names. Of more, which would be too many: each name left out, and each
+    alone.
     """
-    most = len(names)
-    sizes = range(most, -1, -1) if most <= _FEW else (most, most - 1, 1, 0)
+    count = len(names)
+    sizes = range(count, -1, -1) if count <= _FEW_FEATURES else (count, count - 1, 1, 0)
     return [combination for size in sizes for combination in itertools.combinations(names, size)]
 
 
