@@ -6,6 +6,7 @@ fields. The output is a function of its input alone, byte for byte.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ import jinja2
 
 from scx_vsched.bpf.model import META_FORMAT, ObjectMeta, StatMeta, TunableMeta
 from scx_vsched.errors import UserError
+from scx_vsched.policy import ir
+from scx_vsched.policy.callgraph import calls_of
 from scx_vsched.policy.emit_c import emit_c
 from scx_vsched.policy.views import VIEWS, field_info
 from scx_vsched.version import VERSION
@@ -78,6 +81,10 @@ def describe(program: PolicyProgram, without: Collection[str] = ()) -> ObjectMet
     """
     mechanism = program.mechanism
     known = [feature.name for feature in mechanism.features]
+    features = tuple(name for name in program.features if name not in without)
+    flags = [
+        f for feature in mechanism.features if feature.name in features for f in feature.ops_flags
+    ]
     for name in without:
         if name not in known:
             raise UserError(
@@ -90,26 +97,57 @@ def describe(program: PolicyProgram, without: Collection[str] = ()) -> ObjectMet
         policy=program.name,
         policy_doc=program.doc,
         mechanism=mechanism.name,
-        features=tuple(name for name in known if name not in without),
+        features=features,
         tunables=tuple(
             TunableMeta(t.name, t.type, t.default, t.min, t.max, t.unit, t.doc)
             for t in program.tunables
         ),
-        stats=tuple(StatMeta(stat.name, stat.doc) for stat in mechanism.stats),
-        ops_flags=mechanism.ops_flags,
+        stats=tuple(StatMeta(stat.name, stat.doc) for stat in program.stats(features)),
+        ops_flags=tuple(dict.fromkeys([*mechanism.ops_flags, *flags])),
     )
 
 
-def _views() -> tuple[_View, ...]:
+def _views(tracked: Collection[str]) -> tuple[_View, ...]:
     return tuple(
         _View(
             view.lower(),
             tuple(
                 _Field(field.name, field.type.name if field.type else "bool")
                 for field in field_info(view).values()
+                if field.name in tracked or not field.tracked
             ),
         )
         for view in VIEWS
+    )
+
+
+def _without_hooks(program: PolicyProgram, features: Collection[str]) -> PolicyProgram:
+    """`program` less what only the hooks of other features need."""
+    pending = [
+        hook.name
+        for hook in program.mechanism.hooks
+        if not hook.feature or hook.feature in features
+    ]
+    needed: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name not in needed:
+            needed.add(name)
+            pending.extend(call.function for call in calls_of(program.function(name)))
+    unused = {hook.name for hook in program.mechanism.hooks if hook.feature} - needed
+    if not unused & {function.name for function in program.functions}:
+        return program
+    functions = tuple(function for function in program.functions if function.name in needed)
+    return dataclasses.replace(program, functions=functions)
+
+
+def _tracked(program: PolicyProgram) -> frozenset[str]:
+    """The fields that the mechanism has to keep because a hook reads them."""
+    return frozenset(
+        node.field
+        for function in program.functions
+        for node in ir.walk(function)
+        if isinstance(node, ir.Field) and field_info(node.view)[node.field].tracked
     )
 
 
@@ -146,6 +184,9 @@ def _number_lines(text: str, name: str) -> str:
 def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
     """C source of the scheduler that `program` describes, less the features in `without`."""
     meta = describe(program, without)
+    program = _without_hooks(program, meta.features)
+    tracked = _tracked(program)
+    techniques = {hook.feature for hook in program.mechanism.hooks if hook.feature}
     ops_name = f"vsched_{program.name.lower()}"[:_OPS_NAME_LEN]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_templates()),
@@ -162,7 +203,9 @@ def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
         banner=_comment(program.doc) or "a scheduler policy",
         source_name=_comment(Path(program.filename).name),
         ops_name=ops_name,
-        views=_views(),
+        views=_views(tracked),
+        tracked=tracked,
+        usage=bool(tracked) or bool(techniques.intersection(meta.features)),
         hooks=emit_c(program, reserved_identifiers(), macros=_macros()),
     )
     return _number_lines(text, f"{ops_name}.bpf.c")

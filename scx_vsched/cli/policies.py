@@ -49,8 +49,12 @@ def _plain(name: str, program: PolicyProgram) -> dict[str, object]:
             }
             for tunable in program.tunables
         ],
-        "features": [{"name": f.name, "doc": f.doc} for f in program.mechanism.features],
-        "stats": [{"name": s.name, "doc": s.doc} for s in program.mechanism.stats],
+        "features": [
+            {"name": f.name, "doc": f.doc}
+            for f in program.mechanism.features
+            if f.name in program.features
+        ],
+        "stats": [{"name": s.name, "doc": s.doc} for s in program.stats(program.features)],
     }
 
 

@@ -49,7 +49,16 @@ def compile_source(text: str, filename: str) -> PolicyProgram:
         tuple(found.scope.tunables.values()),
         tuple(functions.values()),
     )
-    missing = [h.name for h in program.mechanism.hooks if h.name not in functions]
+    missing = [h.name for h in mechanism.hooks if not h.feature and h.name not in functions]
+    for feature in {h.feature for h in mechanism.hooks if h.feature and h.name in functions}:
+        lacking = [name for name in mechanism.feature_hooks(feature) if name not in functions]
+        if lacking:
+            reporter.report(
+                header_span(cls),
+                f"of the hooks of `{feature}` the policy lacks {', '.join(lacking)}",
+                "they decide together: define all of them, or none",
+            )
+    reporter.check()
     if missing and _is_core(filename):
         reporter.report(
             header_span(cls),

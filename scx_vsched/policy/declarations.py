@@ -255,7 +255,8 @@ def _policy_class(found: Declarations, node: ast.ClassDef) -> None:
                 reporter.report(
                     ir.Span(line, 0, line, 0), f"`{hook.name}` is a hook's name", "use another name"
                 )
-            found.scope.methods.setdefault(hook.name, hook_signature(hook))
+            if not hook.feature:
+                found.scope.methods.setdefault(hook.name, hook_signature(hook))
 
 
 def _find_mechanism(found: Declarations, cls: ast.ClassDef, body: list[ast.stmt]) -> None:

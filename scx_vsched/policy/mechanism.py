@@ -23,20 +23,29 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A decision that a mechanism leaves to the policy; `returns` is an integer type or `bool`."""
+    """A decision that a mechanism leaves to the policy; `returns` is an integer type or `bool`.
+
+    The hooks of a `feature` belong together: a policy that defines none of them is built without
+    it, the core policy among them.
+    """
 
     name: str
     parameters: tuple[Parameter, ...]
     returns: str
     doc: str
+    feature: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A part of a mechanism that a build can leave out (`build --without NAME`)."""
+    """A part of a mechanism that a build can leave out (`build --without NAME`).
+
+    `ops_flags` are those of the kernel's scx_ops_flags that it needs.
+    """
 
     name: str
     doc: str
+    ops_flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ class Stat:
 
     name: str
     doc: str
+    feature: str = ""  # without it there is nothing to count
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,10 @@ class Mechanism:
     features: tuple[Feature, ...]
     stats: tuple[Stat, ...]
     ops_flags: tuple[str, ...]  # enumerators of the kernel's scx_ops_flags
+
+    def feature_hooks(self, feature: str) -> tuple[str, ...]:
+        """The names of the hooks that belong to `feature`."""
+        return tuple(hook.name for hook in self.hooks if hook.feature == feature)
 
     def hook(self, name: str) -> Hook | None:
         """The hook called `name`, or None."""
@@ -177,11 +191,74 @@ guest = Mechanism(
             "cache) or in the queue of its cache (2 on the same NUMA node, 3 across nodes). Asked "
             "every quarter of a second at most, where tasks wait.",
         ),
+        Hook(
+            "is_latency_sensitive",
+            (_TASK,),
+            "bool",
+            "Whether the waking `task` is placed by `wait_ns` rather than on the nearest idle "
+            "vCPU.",
+            "bvs",
+        ),
+        Hook(
+            "wait_ns",
+            (_TASK, _VCPU, Parameter("near", "VCpu"), _SCHED),
+            "u64",
+            "How long `task`, waking, would wait in the mean if it were put on `vcpu`, which is "
+            "idle or runs only SCHED_IDLE work; the least wins, 2**63 and more is refused. `near` "
+            "is where the search begins.",
+            "bvs",
+        ),
+        Hook(
+            "hedges",
+            (_TASK, Parameter("wait_ns", "u64"), Parameter("second_ns", "u64")),
+            "bool",
+            "Whether the second best vCPU is woken, too, and whichever is there first takes the "
+            "task; waits as by `wait_ns`. Asked of idle ones.",
+            "bvs",
+        ),
+        Hook(
+            "harvest_in_ns",
+            (_TASK, _VCPU, _SCHED),
+            "u64",
+            "In how long `task`, which runs on `vcpu`, should look for another vCPU: at once "
+            "below 50 us, 0 is never. Asked when it starts, goes on, and when that time is over.",
+            "ivh",
+        ),
+        Hook(
+            "harvest_worth",
+            (_TASK, _VCPU, Parameter("target", "VCpu"), _SCHED),
+            "u64",
+            "How good `target`, which is idle or runs only SCHED_IDLE work, would be for `task`, "
+            "which leaves `vcpu`: the most wins, 0 is refused.",
+            "ivh",
+        ),
+        Hook(
+            "is_harmful",
+            (_VCPU, _SCHED),
+            "bool",
+            "Whether `vcpu` is hidden from ordinary tasks; `vcpu.is_hidden` says whether it is. "
+            "When all would be, none is. Asked when the topology or a capacity changes.",
+            "rwc",
+        ),
+        Hook(
+            "uses_hidden",
+            (_TASK,),
+            "bool",
+            "Whether `task` may be put on hidden vCPUs; who may run on no other always is.",
+            "rwc",
+        ),
     ),
     features=(
         Feature("cgroups", "share vCPUs by cgroup weight (cpu.weight)"),
         Feature("preemption", "let a waking task take a vCPU from a running one"),
         Feature("smt", "prefer cores whose siblings are idle too"),
+        Feature("bvs", "put small, latency-sensitive tasks on vCPUs that answer soon"),
+        Feature(
+            "ivh",
+            "take running tasks off vCPUs that are about to be taken away",
+            ("SCX_OPS_ENQ_LAST",),
+        ),
+        Feature("rwc", "keep tasks off vCPUs that do harm", ("SCX_OPS_ENQ_LAST",)),
     ),
     stats=(
         Stat("idle_previous", "woken straight onto the idle vCPU that the search began at"),
@@ -207,6 +284,22 @@ guest = Mechanism(
         Stat("settled", "tasks moved to another cache's queue because the topology changed"),
         Stat("capacities", "times that new capacities or latencies were taken over"),
         Stat("gaps", "ticks that came late: their vCPU had been taken away while it was busy"),
+        Stat("biased_idle", "put on the idle vCPU with the least expected wait", "bvs"),
+        Stat("biased_busy", "put in front of SCHED_IDLE work where waiting is shortest", "bvs"),
+        Stat("biased_none", "latency-sensitive, but no vCPU fits", "bvs"),
+        Stat("hedged", "offered to two idle vCPUs, whichever is there first", "bvs"),
+        Stat("harvests", "running tasks taken to another vCPU", "ivh"),
+        Stat("harvest_calls", "vCPUs woken to take over a running task", "ivh"),
+        Stat("harvest_none", "wanted to leave their vCPU, but no other was worth it", "ivh"),
+        Stat("harvest_lost", "that another had claimed, or that were gone, when called", "ivh"),
+        Stat("harvest_late", "given up: the vCPU called did not answer in time", "ivh"),
+        Stat("harvest_needed", "given up: the vCPU called had got work of its own", "ivh"),
+        Stat("harvest_void", "given up: the task had stopped, or must not move", "ivh"),
+        Stat("returns", "timers that came late: the vCPU had been taken away meanwhile", "ivh"),
+        Stat("hidden", "vCPUs that were hidden", "rwc"),
+        Stat("shown", "vCPUs that came back", "rwc"),
+        Stat("diverted", "tasks sent elsewhere from a hidden vCPU", "rwc"),
+        Stat("hidden_used", "tasks put or taken on a hidden vCPU that may use it", "rwc"),
     ),
     # exiting tasks are scheduled like any other: they can hold locks for long
     ops_flags=("SCX_OPS_ENQ_EXITING",),

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal
 from scx_vsched.policy.types import INT_TYPES, IntType
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from scx_vsched.policy.ir import Function
-    from scx_vsched.policy.mechanism import Mechanism
+    from scx_vsched.policy.mechanism import Mechanism, Stat
 
 __all__ = ["PolicyProgram", "Tunable"]
 
@@ -46,6 +48,22 @@ class PolicyProgram:
     mechanism: Mechanism
     tunables: tuple[Tunable, ...]
     functions: tuple[Function, ...]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that it can be built with, in the mechanism's order."""
+        defined = {function.name for function in self.functions}
+        return tuple(
+            feature.name
+            for feature in self.mechanism.features
+            if defined.issuperset(self.mechanism.feature_hooks(feature.name))
+        )
+
+    def stats(self, features: Collection[str]) -> tuple[Stat, ...]:
+        """What the mechanism counts for it, built with `features`."""
+        return tuple(
+            stat for stat in self.mechanism.stats if not stat.feature or stat.feature in features
+        )
 
     def function(self, name: str) -> Function:
         """The function with the unique name `name`; KeyError if there is none."""

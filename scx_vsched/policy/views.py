@@ -19,8 +19,9 @@ from scx_vsched.policy.types import INT_TYPES, IntType, s32, u32, u64
 __all__ = ["VIEWS", "FieldInfo", "Sched", "Task", "VCpu", "field_info"]
 
 
-def _attr(default: int, doc: str, unit: str = "") -> Any:
-    return dataclasses.field(default=default, metadata={"doc": doc, "unit": unit})
+def _attr(default: int, doc: str, unit: str = "", *, tracked: bool = False) -> Any:
+    metadata = {"doc": doc, "unit": unit, "tracked": tracked}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 class _View:
@@ -60,6 +61,21 @@ class Task(_View):
     is_idle_class: bool = _attr(False, "has the policy SCHED_IDLE")
     is_batch: bool = _attr(False, "has the policy SCHED_BATCH")
     is_kthread: bool = _attr(False, "is a kernel thread")
+    util: u32 = _attr(
+        0, "part of its time that it ran, lately; 1024 never sleeps", "1/1024", tracked=True
+    )
+    burst_ns: u64 = _attr(
+        0, "how long it runs for each wake-up, lately; 0 unknown", "ns", tracked=True
+    )
+    interval_ns: u64 = _attr(
+        0, "time from one wake-up to the next, lately; 0 unknown", "ns", tracked=True
+    )
+    asked_slice_ns: u64 = _attr(
+        0, "slice that it asked for by sched_setattr(), a hint; 0 none", "ns", tracked=True
+    )
+    settled_ns: u64 = _attr(
+        0, "time since it was last taken to another vCPU while it ran", "ns", tracked=True
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +102,41 @@ class VCpu(_View):
     llc_vtime: u64 = _attr(
         0, "virtual time of its last-level cache, the mean of its vCPUs' progress", "ns"
     )
+    spent_ns: u64 = _attr(
+        0,
+        "time for which it has run since the host last gave it back, as far as it has noticed; "
+        "what it regains while it rests is taken off",
+        "ns",
+        tracked=True,
+    )
+    renews_in_ns: u64 = _attr(
+        0,
+        "until the host lets it run for as long as ever again; 0 unless a quota makes that regular",
+        "ns",
+        tracked=True,
+    )
+    margin_ns: u64 = _attr(
+        0,
+        "by how much earlier than `harvest_in_ns` said it was taken away, lately",
+        "ns",
+        tracked=True,
+    )
+    rested_ns: u64 = _attr(
+        0, "time for which it has had nothing to do; 0 while it runs a task", "ns", tracked=True
+    )
+    silent_ns: u64 = _attr(
+        0, "time since its last sign of life: a tick, a task that came or went", "ns", tracked=True
+    )
+    answer_ns: u64 = _attr(
+        0, "how long it takes to come up when it is woken, lately", "ns", tracked=True
+    )
+    runs_idle_class: bool = _attr(False, "what it runs has the policy SCHED_IDLE", tracked=True)
+    has_busy_sibling: bool = _attr(
+        False,
+        "is idle, and another vCPU of its core is not; known of vCPUs that are compared",
+        tracked=True,
+    )
+    is_hidden: bool = _attr(False, "ordinary tasks are kept off it", tracked=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +151,16 @@ class Sched(_View):
 
 @dataclass(frozen=True, slots=True)
 class FieldInfo:
-    """A view's field: `type` is an IntType, or None for a boolean."""
+    """A view's field: `type` is an IntType, or None for a boolean.
+
+    What is `tracked` is kept by the mechanism only where some hook reads it.
+    """
 
     name: str
     type: IntType | None
     doc: str
     unit: str
+    tracked: bool
 
 
 VIEWS: dict[str, type] = {"Task": Task, "VCpu": VCpu, "Sched": Sched}
@@ -120,6 +175,7 @@ def field_info(view: str) -> dict[str, FieldInfo]:
             None if f.type == "bool" else INT_TYPES[str(f.type)],
             f.metadata["doc"],
             f.metadata["unit"],
+            f.metadata["tracked"],
         )
         for f in dataclasses.fields(VIEWS[view])
     }

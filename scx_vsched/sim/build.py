@@ -58,6 +58,8 @@ _CLANG_FLAGS = ("-Wno-unknown-warning-option",)
 _KFUNCS = '#include "scx.h"'
 # Counters of the mechanism that must be 0 once no task is left.
 _COUNTERS = (("vcpus", "queued"), ("llc_states", "queued"), ("groups", "active"))
+# Says of a vCPU that tasks may wait beside it although it is idle.
+_HIDDEN = ("usages", "hidden")
 _MAP = re.compile(r"\nstruct \{([^}]*)\} (\w+) SEC\(\"\.maps\"\);")
 
 
@@ -86,6 +88,11 @@ def simulated_source(rendered: str) -> str:
         f"const u32 sim_nr_maps = {len(entries)};\n"
         f"const struct sim_counter sim_counters[] = {{\n{''.join(counters)}}};\n"
         f"const u32 sim_nr_counters = {len(counters)};\n"
+        + (
+            f"const struct sim_counter sim_hidden = SIM_COUNTER({', '.join(_HIDDEN)});\n"
+            if _HIDDEN[0] in known
+            else ""
+        )
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scx_vsched.policies import builtin_policies
@@ -42,7 +43,7 @@ def draw_case(seed: int) -> Case:
         tunables = {"salt": rng.randint(0, 1_000_000)}
     elif policy != DEFAULT and rng.random() < 0.5:
         tunables = {"slice_us": rng.choice(_SLICES_US)}
-    return Case(
+    case = Case(
         machine=machine,
         workload=_workload(rng, machine, end_ns),
         options=Options(
@@ -60,6 +61,31 @@ def draw_case(seed: int) -> Case:
         kernel=rng.choice(("6.12", "7.x") if policy == CHAOS else tuple(KERNELS)),
         without=tuple(f for f in ("cgroups", "preemption", "smt") if rng.random() < 0.1),
         tunables=tunables,
+    )
+    return _with_techniques(rng, case) if policy == "vsched" else case
+
+
+def _with_techniques(rng: random.Random, case: Case) -> Case:
+    """The case with some techniques left out, probers or false tales, and tunables at a bound."""
+    without = tuple(name for name in ("bvs", "ivh", "rwc") if rng.random() < 0.2)
+    retold = tuple(
+        tuple(replace(vcpu, latency_ns=rng.choice((0, _time(rng)))) for vcpu in told)
+        for told in case.machine.retold
+    )
+    tunables = {
+        "stay_us": rng.choice((100, 1_000)),
+        "lead_us": rng.choice((0, 300, 5_000)),
+        "hedge_us": rng.choice((0, 200)),
+        "small_us": rng.choice((1, 3_000, 1_000_000)),
+        "straggler_in": rng.choice((35, 90)),
+        "loner_ms": rng.choice((1, 200)),
+    }
+    return replace(
+        case,
+        machine=replace(case.machine, retold=retold),
+        options=replace(case.options, probe=rng.random() < 0.5),
+        without=case.without + without,
+        tunables={**case.tunables, **tunables},
     )
 
 

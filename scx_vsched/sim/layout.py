@@ -190,7 +190,7 @@ class Result(Structure):
 
     _fields_ = [
         *_u64("now events records digest failed"),
-        *_u64("wakeups migrations switches kicks remote_kicks far_migrations"),
+        *_u64("wakeups migrations switches kicks remote_kicks far_migrations longest_wait_ns"),
         *_u64("trace_records trace_start"),
         ("trace", POINTER(Record)),
         *_u64("vcpus tasks metrics"),

@@ -124,11 +124,11 @@ class Feeder:
         return 0
 
     def probed(self, watch: Any) -> int:
-        """Takes in what a prober saw of a vCPU; as `update`."""
+        """Takes in what a prober saw of a vCPU; 1 if it is to be looked at again, -1 in trouble."""
         try:
             found = self._findings.add(watch.contents)
             self._feed.update(found.topology)
             self._feed.note_probed(found.at_ns, found.next_gap_ns)
         except (BpfError, ValueError):
-            return 1
-        return 0
+            return -1
+        return int(found.suspect)

@@ -49,6 +49,7 @@ class VCpu:
     llc: int = 0
     node: int = 0
     capacity: int = FULL_SPEED  # as told to the scheduler, 1/1024
+    latency_ns: int = 0  # the mean time for which it is taken away, as told
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,7 @@ class Machine:
                     nodes.index(vcpu.node),
                     core_index[vcpu.core],
                     min(vcpu.capacity, FULL_SPEED),
+                    latency_ns=vcpu.latency_ns,
                 )
                 for number, vcpu in enumerate(vcpus)
             ),

@@ -33,6 +33,7 @@ class Found:
     topology: Topology
     at_ns: int
     next_gap_ns: dict[int, int]
+    suspect: bool  # the vCPU should be looked at again at once
 
 
 class Findings:
@@ -56,7 +57,8 @@ class Findings:
         if watch.open_ns:
             gaps.append(Gap(now - watch.open_ns, watch.open_ns))
         seen = observe(Availability(vcpu, watch.start_ns, now, tuple(gaps), 0, 0, 0))
-        if self._trackers[vcpu].add(share_of((seen,))) is Verdict.CHANGED:
+        verdict = self._trackers[vcpu].add(share_of((seen,)))
+        if verdict is Verdict.CHANGED:
             self._logs[vcpu].restart()
         self._logs[vcpu].add((seen,))
         activity = self._logs[vcpu].activity()
@@ -69,7 +71,8 @@ class Findings:
         forecast = self._logs[vcpu].forecast(now)
         if forecast and forecast.confidence >= _SURE:
             self._next_gap[vcpu] = forecast.at_ns
-        return Found(self._topology(now), now, dict(self._next_gap))
+        suspect = verdict is Verdict.SUSPECT
+        return Found(self._topology(now), now, dict(self._next_gap), suspect)
 
     def _topology(self, now: int) -> Topology:
         fastest = max(self._speeds)

@@ -106,6 +106,7 @@ class Outcome:
     switches: int
     kicks: int
     ipis: int
+    longest_wait_ns: int  # of a runnable task for its turn
     counts: dict[str, int]
     latencies_ns: dict[str, list[int]]
     vcpus: tuple[VCpuResult, ...]
@@ -120,7 +121,7 @@ KINDS = (
     "host_in", "host_out", "halt", "irq", "fork", "exit", "offline", "online", "affinity",
     "weight", "bypass", "host_change", "kept", "idle_claim", "request", "cgroup",
     "decision",
-    "decision",
+    "timer",
 )  # fmt: skip
 
 
@@ -156,6 +157,7 @@ def _outcome(result: layout.Result, load: Workload, stats: dict[str, int]) -> Ou
         switches=result.switches,
         kicks=result.kicks,
         ipis=result.remote_kicks,
+        longest_wait_ns=result.longest_wait_ns,
         counts={n: m.count for n, m in zip(load.metrics, metrics, strict=False)},
         latencies_ns={
             n: m.values[: m.samples] if m.samples else []

@@ -141,7 +141,7 @@ def build_all(
     for number, name in enumerate(policies):
         path = resolve_policy(name)
         program = compile_file(path)
-        every = tuple(feature.name for feature in program.mechanism.features)
+        every = program.features
         for features in feature_sets(every):
             target = out / f"{number}-{'-'.join(features) or 'none'}.bpf.o"
             jobs.append((path, every, Built(program.name, features, features == every, target)))

@@ -49,6 +49,7 @@ static long (*const bpf_loop)(u32 count, void *callback, void *ctx, u64 flags) =
 static long (*const bpf_timer_init)(struct bpf_timer *timer, void *map, u64 flags) = (void *)169;
 static long (*const bpf_timer_set_callback)(struct bpf_timer *timer, void *callback) = (void *)170;
 static long (*const bpf_timer_start)(struct bpf_timer *timer, u64 nsecs, u64 flags) = (void *)171;
+static long (*const bpf_timer_cancel)(struct bpf_timer *timer) = (void *)172;
 static void *(*const bpf_kptr_xchg)(void *dst, void *ptr) = (void *)194;
 static void *(*const bpf_map_lookup_percpu_elem)(void *map, const void *key, u32 cpu) = (void *)195;
 

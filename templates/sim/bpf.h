@@ -84,6 +84,7 @@ enum { BPF_F_TIMER_CPU_PIN = 2 };
 long sim_timer_init(struct bpf_timer *timer, void *values, u32 size);
 long bpf_timer_set_callback(struct bpf_timer *timer, void *callback);
 long bpf_timer_start(struct bpf_timer *timer, u64 nsecs, u64 flags);
+long bpf_timer_cancel(struct bpf_timer *timer);
 
 void *sim_hash_lookup(void *map, const void *key);
 long sim_hash_update(void *map, const void *key, const void *value, u64 flags);

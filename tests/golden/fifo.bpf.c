@@ -1254,6 +1254,32 @@ static __always_inline bool is_online(u32 vcpu)
 	return activity && READ_ONCE(activity->online);
 }
 
+/*
+ * A vCPU of the cache that is @i steps away from that of @vcpu, and how far that is; negative when
+ * there are not so many.
+ */
+static __always_inline s32 near_cache(u32 vcpu, u32 copy, u32 i, u32 *distance)
+{
+	const struct llc_info *llc, *other;
+	struct near_llc near;
+	struct place place;
+	u32 key;
+
+	if (!place_of(vcpu, copy, &place))
+		return -1;
+	key = place.copy * MAX_LLCS + place.spot->llc;
+	llc = bpf_map_lookup_elem(&llcs, &key);
+	if (!llc || i >= llc->nr_near)
+		return -1;
+	near = llc->near[i % MAX_NEAR];
+	key = place.copy * MAX_LLCS + near.llc;
+	other = bpf_map_lookup_elem(&llcs, &key);
+	if (!other)
+		return -1;
+	*distance = near.distance;
+	return other->first;
+}
+
 static __always_inline s32 create_mask(struct bpf_cpumask **slot)
 {
 	struct bpf_cpumask *mask = bpf_cpumask_create();
@@ -2042,23 +2068,15 @@ __noinline int steal_from(u32 thief, u32 victim, u32 distance, u32 copy, bool bu
 /* Searches the cache that is @i steps away from the thief's. */
 static long steal_near(u32 i, struct theft *theft)
 {
-	const struct llc_info *llc, *other;
-	struct near_llc near;
-	struct place place;
-	u32 key;
+	u32 distance;
+	s32 first = near_cache(theft->thief, theft->copy, i, &distance);
 
-	if (!place_of(theft->thief, theft->copy, &place))
+	if (first < 0)
 		return 1;
-	key = place.copy * MAX_LLCS + place.spot->llc;
-	llc = bpf_map_lookup_elem(&llcs, &key);
-	if (!llc || i >= llc->nr_near)
-		return 1;
-	near = llc->near[i % MAX_NEAR];
-	key = place.copy * MAX_LLCS + near.llc;
-	other = bpf_map_lookup_elem(&llcs, &key);
-	theft->done = other &&
-		      steal_from(theft->thief, other->first, near.distance, theft->copy, false);
-	return theft->done;
+	if (!steal_from(theft->thief, first, distance, theft->copy, false))
+		return 0;
+	theft->done = true;
+	return 1;
 }
 
 /*
@@ -2083,22 +2101,15 @@ __noinline int steal(u32 id, u32 copy)
 static long balance_near(u32 i, struct theft *theft)
 {
 	struct place here, place;
-	struct llc_info *llc, *other;
-	u32 key;
+	u32 distance;
+	s32 first = near_cache(theft->thief, theft->copy, i, &distance);
 
-	if (!place_of(theft->thief, theft->copy, &here))
-		return 1;
-	key = here.copy * MAX_LLCS + here.spot->llc;
-	llc = bpf_map_lookup_elem(&llcs, &key);
-	if (!llc || i >= MAX_NEAR || i >= llc->nr_near)
-		return 1;
-	key = here.copy * MAX_LLCS + llc->near[i].llc;
-	other = bpf_map_lookup_elem(&llcs, &key);
-	if (!other || !place_of(other->first, theft->copy, &place))
+	if (first < 0 || !place_of(theft->thief, theft->copy, &here) ||
+	    !place_of(first, theft->copy, &place))
 		return 1;
 	if (!READ_ONCE(place.llc->queued))
 		return 0;
-	theft->distance = llc->near[i].distance;
+	theft->distance = distance;
 	if (!may_steal(theft, &here, &place) || !dsq_move_to_local(LLC_DSQ(place.spot->llc)))
 		return 0;
 	count(STAT_BALANCED);

@@ -94,6 +94,18 @@ void check_everything(void)
 		check_queue(entry_of(node, struct dsq, user));
 }
 
+/* Whether the scheduler keeps tasks off the vCPU on purpose. */
+static bool is_hidden(u32 vcpu)
+{
+	u32 entries, size;
+	const char *values;
+
+	if (!&sim_hidden)
+		return false;
+	values = sim_map_values(sim_hidden.map, &entries, &size);
+	return values && values[(u64)vcpu * size + sim_hidden.offset];
+}
+
 /*
  * An idle vCPU of @t's node that nothing is on its way to and that may run @t. Whether a single
  * task is worth taking to another node is the policy's choice.
@@ -106,7 +118,7 @@ static u32 idle_for(const struct task *t)
 	while ((vcpu = mask_next_and(&sim.idle, t->p.cpus_ptr, vcpu + 1)) != NONE) {
 		const struct vcpu *v = &sim.vcpus[vcpu];
 
-		if (v->halted && !v->need_resched && v->online && node[vcpu] == node[t->vcpu->id])
+		if (v->halted && !v->need_resched && v->online && !is_hidden(vcpu) && node[vcpu] == node[t->vcpu->id])
 			return vcpu;
 	}
 	return NONE;

@@ -159,7 +159,8 @@ struct sim_options {
 	s64 (*feed)(u64 number); /* lets user space hand the scheduler another topology */
 	u64 (*hook)(u64 hook, const u64 *arguments, u64 *failed); /* of a policy in CPython */
 	u64 probe; /* probers watch the vCPUs */
-	s64 (*probed)(const struct sim_watch *watch); /* and this is what one saw */
+	/* What one saw; 1: to be looked at again at once, negative: an error. */
+	s64 (*probed)(const struct sim_watch *watch);
 };
 
 /* One step of the run. */
@@ -188,6 +189,7 @@ struct sim_result {
 	u64 now, events, records, digest;
 	u64 failed;
 	u64 wakeups, migrations, switches, kicks, remote_kicks, far_migrations;
+	u64 longest_wait_ns; /* of a runnable task for its turn */
 	u64 trace_records, trace_start; /* in the ring */
 	const struct sim_record *trace;
 	u64 vcpus, tasks, metrics;

@@ -8,12 +8,13 @@
 #include "api.h"
 
 #define FIRST_NS 100000000ULL
-#define ROUND_NS 1000000000ULL /* between looks at a busy vCPU; idle ones every IDLE_ROUNDS */
-#define ROUND_JITTER_NS 150000000ULL
-#define IDLE_ROUNDS 3
+/* LookSettings of topology/looks.py */
+#define ROUND_NS 800000000ULL
+#define ROUND_JITTER_NS 120000000ULL
 #define SLEEP_NS 200000000ULL
-#define SPIN_NS 48000000ULL
-#define LONG_SPIN_NS 128000000ULL /* the first time */
+#define SPIN_NS 16000000ULL
+#define LONG_SPIN_NS 128000000ULL /* the first time, and of long cycles */
+#define IDLE_DUTY 69 /* one part in so many of an idle vCPU */
 
 static struct prober *probers;
 static u64 random_state[2];
@@ -26,7 +27,6 @@ void probe_setup(void)
 	random_seed(random_state, 0x300);
 	for (u32 i = 0; i < sim.nr_vcpus; i++) {
 		probers[i].away_since = NEVER;
-		probers[i].unseen = IDLE_ROUNDS;
 		probers[i].end = (struct event){.kind = EV_PROBE, .owner = &probers[i]};
 		probers[i].watch.vcpu = i;
 		sim.vcpus[i].prober = &probers[i];
@@ -65,26 +65,53 @@ void probe_there(struct vcpu *v)
 	watch->nr_gaps++;
 }
 
+/* What an idle vCPU has to be kept busy for: 2.2 cycles as last seen. */
+static u64 spin_ns(const struct sim_watch *watch)
+{
+	u64 cycles = watch->nr_gaps, length = watch->end_ns - watch->start_ns;
+
+	if (!watch->end_ns)
+		return LONG_SPIN_NS;
+	if (!cycles)
+		return watch->open_ns ? LONG_SPIN_NS : SPIN_NS;
+	length = length * 22 / 10 / cycles;
+	return length < SPIN_NS ? SPIN_NS : length > LONG_SPIN_NS ? LONG_SPIN_NS : length;
+}
+
 static void begin(struct vcpu *v, bool busy)
 {
 	struct prober *prober = v->prober;
-	u64 length = busy ? SLEEP_NS : prober->watch.end_ns ? SPIN_NS : LONG_SPIN_NS;
+	u64 length = busy ? SLEEP_NS : spin_ns(&prober->watch);
 
+	/* a spinner's look is paid for with a pause */
+	prober->due_ns = sim.now + (busy ? 0 : length * IDLE_DUTY);
 	prober->watch.start_ns = sim.now;
 	prober->watch.end_ns = sim.now + length;
 	prober->watch.nr_gaps = 0;
 	prober->watch.open_ns = 0;
 	prober->watching = true;
-	prober->unseen = 0;
 	event_at(&prober->end, prober->watch.end_ns);
 	v->spun = !busy;
 	if (v->spun)
 		vcpu_spin(v);
 }
 
+/* Free while the guest has nothing for it to do: a sleeper would see nothing then. */
+static bool is_busy(struct vcpu *v)
+{
+	u64 free;
+
+	vcpu_account(v);
+	free = v->halted_ns - v->prober->free_before;
+	v->prober->free_before = v->halted_ns;
+	return v->curr && free < ROUND_NS / 4;
+}
+
 static void end(struct vcpu *v)
 {
 	struct prober *prober = v->prober;
+	bool spun = v->spun;
+	s64 verdict;
 
 	prober->watching = false;
 	prober->watch.pcpu = v->entity->pcpu->id;
@@ -102,10 +129,13 @@ static void end(struct vcpu *v)
 	}
 	if (!sim.options->probed)
 		return;
-	check(!sim.options->probed(&prober->watch) || sim.result.failed, "feed",
-	      "user space cannot hand over what was seen of vCPU %u", v->id);
+	verdict = sim.options->probed(&prober->watch);
 	if (sim.result.failed)
 		longjmp(sim.failure, 1);
+	check(verdict >= 0, "feed", "user space cannot hand over what was seen of vCPU %u", v->id);
+	/* what surprises is looked at again at once */
+	if (verdict && v->online)
+		begin(v, !spun);
 }
 
 /* Looks at all vCPUs that are due at the same time: those that share something are seen together. */
@@ -115,15 +145,9 @@ static void round_begins(void)
 				     random_below(random_state, 2 * ROUND_JITTER_NS));
 	for (u32 i = 0; i < sim.nr_vcpus; i++) {
 		struct vcpu *v = &sim.vcpus[i];
-		u64 free;
-		bool busy;
+		bool busy = is_busy(v);
 
-		vcpu_account(v);
-		/* free while the guest has nothing for it to do: a sleeper would see nothing then */
-		free = v->halted_ns - v->prober->free_before;
-		busy = v->curr && free < ROUND_NS / 4;
-		v->prober->free_before = v->halted_ns;
-		if (v->online && !v->prober->watching && (busy || ++v->prober->unseen >= IDLE_ROUNDS))
+		if (v->online && !v->prober->watching && (busy || sim.now >= v->prober->due_ns))
 			begin(v, busy);
 	}
 }

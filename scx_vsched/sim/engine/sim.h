@@ -250,7 +250,7 @@ struct prober {
 	bool watching;
 	u64 away_since; /* NEVER while the vCPU is there, or has nothing to do */
 	u64 free_before; /* halted_ns when the last round began */
-	u32 unseen; /* rounds since the last look */
+	u64 due_ns; /* the next look while it is idle */
 	struct event end;
 };
 

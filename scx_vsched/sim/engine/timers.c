@@ -59,6 +59,15 @@ long bpf_timer_start(struct bpf_timer *timer, u64 nsecs, u64 flags)
 	return 0;
 }
 
+long bpf_timer_cancel(struct bpf_timer *timer)
+{
+	struct hrtimer *t = timer_of(timer);
+
+	event_cancel(&t->event);
+	list_del(&t->node);
+	return 0;
+}
+
 void timers_due(struct hrtimer *t)
 {
 	struct vcpu *v = t->vcpu;

@@ -75,6 +75,9 @@ static void switch_in(struct vcpu *v, struct task *t)
 	check(!t->dsq && !t->deferred, "on_two_queues", "pid %d runs while queued", t->p.pid);
 	record(REC_SWITCH_IN, v, t, 0);
 	t->waited_ns += sim.now - t->wait_since;
+	if (sim.now - t->wait_since > sim.result.longest_wait_ns &&
+	    sim.now > sim.options->warmup_ns)
+		sim.result.longest_wait_ns = sim.now - t->wait_since;
 	t->switches++;
 	v->switches++;
 	sim.result.switches++;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import os
 import re
@@ -20,6 +21,7 @@ from scx_vsched.policies import builtin_policies
 from scx_vsched.policy.compiler import compile_file, compile_source
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fifo.bpf.c"
+GOLDEN_TECHNIQUES = GOLDEN.with_name("techniques.diff")
 FEATURES = ("cgroups", "preemption", "smt")
 HOSTILE = '''"""Text that tries */ to end a comment; "quotes", \\\\ and ??/ trigraphs, Größe."""
 from scx_vsched.policy import Policy, guest, tunable, Task, VCpu, u64
@@ -66,6 +68,59 @@ def test_absent_features_leave_no_trace() -> None:
             for feature, mark in marks.items():
                 where = text if feature != "preemption" else mechanism
                 assert (mark in where) == (feature not in without), (without, feature)
+
+
+TECHNIQUES = {
+    "bvs": ("hook_wait_ns", "place_biased", "STAT_BIASED_IDLE"),
+    "ivh": ("hook_harvest_in_ns", "bpf_timer_init", "STAT_HARVESTS", "ENQ_LAST"),
+    "rwc": ("hook_is_harmful", "claim_hidden(", "STAT_DIVERTED"),
+}
+
+
+def test_absent_techniques_leave_no_trace() -> None:
+    program = compile_file(builtin_policies()["vsched"])
+    for count in range(len(TECHNIQUES) + 1):
+        for without in itertools.combinations(TECHNIQUES, count):
+            text = render(program, without).partition('"arith.h"')[2]
+            for technique, marks in TECHNIQUES.items():
+                absent = technique in without
+                for mark in marks:
+                    # rwc needs the flag, too
+                    if mark != "ENQ_LAST" or "rwc" in without:
+                        assert (mark not in text) == absent, (without, mark)
+            assert ("struct usage {" in text) == (set(without) != set(TECHNIQUES))
+
+
+def test_a_policy_without_their_hooks_has_no_techniques() -> None:
+    program = compile_file(builtin_policies()["core"])
+    text = render(program)
+    assert not any(mark in text for marks in TECHNIQUES.values() for mark in marks)
+    assert "usage" not in text
+    assert describe(program).ops_flags == ("SCX_OPS_ENQ_EXITING",)
+    flags = describe(compile_file(builtin_policies()["vsched"])).ops_flags
+    assert flags == ("SCX_OPS_ENQ_EXITING", "SCX_OPS_ENQ_LAST")
+
+
+def test_golden_techniques() -> None:
+    """What the techniques add to the mechanism, line by line; `UPDATE_GOLDEN=1` writes it anew."""
+    plain = _mechanism(render(compile_file(builtin_policies()["vsched"]), tuple(TECHNIQUES)))
+    full = _mechanism(render(compile_file(builtin_policies()["vsched"])))
+    found = "".join(
+        line
+        for line in difflib.unified_diff(plain, full, "without", "with", n=0)
+        if not line.startswith("@@")
+    )
+    if os.environ.get("UPDATE_GOLDEN"):
+        GOLDEN_TECHNIQUES.write_text(found, encoding="utf-8")
+    assert found == GOLDEN_TECHNIQUES.read_text(encoding="utf-8")
+
+
+def _mechanism(text: str) -> list[str]:
+    """The lines that come from templates: neither hooks nor line numbers nor the description."""
+    before, _, rest = text.partition("/* ---- The policy's hooks")
+    after = rest.partition("/* ---- A task's virtual time ---- */")[2]
+    lines = [*before.partition('"arith.h"')[2].splitlines(True), *after.splitlines(True)]
+    return [line for line in lines if not line.startswith(("#line", '\t"'))]
 
 
 def test_unknown_feature_is_named() -> None:

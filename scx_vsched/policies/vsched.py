@@ -1,0 +1,207 @@
+"""BVS, IVH and RWC on the fair scheduler: what to do about vCPUs that come and go."""
+
+from scx_vsched.policy import Policy, Sched, Task, VCpu, guest, tunable, u64
+
+US = 1000  # ns
+FULL_CAPACITY = 1024
+NEVER = 1 << 63
+# A vCPU that is always there, or seems to be: longer than anybody asks for.
+ALWAYS_NS = 1_000_000_000
+# What waking an idle vCPU takes although nobody keeps it away.
+AWAKE_NS = 50_000
+
+
+def allowance_ns(vcpu: VCpu) -> u64:
+    """How long the host lets `vcpu` run at once in the mean: what its share and absences imply."""
+    if vcpu.latency_ns == 0 or vcpu.capacity >= FULL_CAPACITY:
+        return ALWAYS_NS
+    return min(vcpu.latency_ns * vcpu.capacity // (FULL_CAPACITY - vcpu.capacity), ALWAYS_NS)
+
+
+def absent_ns(vcpu: VCpu) -> u64:
+    """How long it takes to come when it is woken, beyond what waking takes anyway."""
+    answer = min(vcpu.answer_ns, ALWAYS_NS)
+    return answer - min(answer, AWAKE_NS)
+
+
+def is_clocked(vcpu: VCpu) -> bool:
+    """Whether the host takes it away by the clock, used or not: then it is away when idle, too."""
+    return vcpu.renews_in_ns != 0 and absent_ns(vcpu) * 8 >= vcpu.latency_ns
+
+
+def left_ns(vcpu: VCpu) -> u64:
+    """How long it can go on now."""
+    allowance = allowance_ns(vcpu)
+    if allowance == ALWAYS_NS:
+        return ALWAYS_NS
+    if is_clocked(vcpu):
+        # between being given back and the next time it is away, which it then is for `latency_ns`
+        return vcpu.renews_in_ns - min(vcpu.latency_ns, vcpu.renews_in_ns)
+    left = allowance - min(vcpu.spent_ns, allowance)
+    # a quota that is renewed before it is used up goes on
+    if 0 < vcpu.renews_in_ns <= left:
+        return vcpu.renews_in_ns + allowance
+    return left
+
+
+class VSched(Policy):
+    """Uses what is known of the vCPUs: how much each gets, for how long it goes away, and when.
+
+    BVS puts small, latency-sensitive tasks where they wait least. IVH takes running tasks off a
+    vCPU before the host does. RWC keeps tasks off vCPUs that do more harm than good. All else is
+    as in the core policy. After vSched (EuroSys'25), see docs/techniques.md.
+    """
+
+    mechanism = guest
+
+    bvs = tunable(1, unit="", min=0, max=1, doc="1: put small tasks where they wait least")
+    small_us = tunable(
+        3000, unit="us", min=1, max=1_000_000, doc="small tasks run no longer for each wake-up"
+    )
+    cache_us = tunable(
+        30, unit="us", min=0, max=100_000, doc="what a cold cache costs, twice for another node"
+    )
+    silent_ms = tunable(
+        6, unit="ms", min=1, max=1000, doc="a busy vCPU without a sign of life is away by then"
+    )
+    patience_us = tunable(
+        10_000, unit="us", min=1, max=1_000_000, doc="absences of that length count twice"
+    )
+    hedge_us = tunable(
+        200, unit="us", min=0, max=1_000_000, doc="expected wait from which two vCPUs are woken"
+    )
+
+    ivh = tunable(1, unit="", min=0, max=1, doc="1: move running tasks to unused vCPUs in time")
+    ivh_capacity = tunable(
+        900, unit="1/1024", min=0, max=1024, doc="a vCPU with more is not worth leaving"
+    )
+    lead_us = tunable(
+        300, unit="us", min=0, max=100_000, doc="how long before it goes away a vCPU is left"
+    )
+    stay_us = tunable(
+        1000, unit="us", min=100, max=1_000_000, doc="a task that was moved stays for that long"
+    )
+
+    rwc = tunable(1, unit="", min=0, max=1, doc="1: hide stragglers and stacked siblings")
+    straggler_in = tunable(
+        35, unit="%", min=0, max=100, doc="hidden below this part of the mean capacity"
+    )
+    straggler_out = tunable(
+        50, unit="%", min=0, max=200, doc="shown again above this part of the mean capacity"
+    )
+    loner_ms = tunable(
+        200, unit="ms", min=1, max=100_000, doc="who never slept for so long may use hidden vCPUs"
+    )
+
+    # ---- BVS ----
+
+    def is_latency_sensitive(self, task: Task) -> bool:
+        """Those that do little for each wake-up, or that asked for short slices."""
+        if self.bvs == 0 or task.is_idle_class or task.is_batch or task.nice >= 10:
+            return False
+        if 0 < task.asked_slice_ns <= self.small_us * US:
+            return True
+        return task.burst_ns <= self.small_us * US
+
+    def wait_ns(self, task: Task, vcpu: VCpu, near: VCpu, sched: Sched) -> u64:
+        """Until the vCPU is there, and while it is away once more before the task is done."""
+        if vcpu.is_hidden:
+            return NEVER
+        wait = self.away_ns(vcpu) + self.interrupted_ns(task.burst_ns, vcpu)
+        wait = self.dreaded_ns(wait + absent_ns(vcpu), vcpu)
+        wait += self.slowed_ns(task, vcpu)
+        if vcpu.has_busy_sibling:
+            wait += task.burst_ns * 3 // 5
+        if vcpu.node != near.node:
+            return wait + 2 * self.cache_us * US
+        if vcpu.llc != near.llc:
+            return wait + self.cache_us * US
+        return wait + (0 if vcpu.id == near.id else US)
+
+    def dreaded_ns(self, wait_ns: u64, vcpu: VCpu) -> u64:
+        """A mean of few long waits is worse than the same mean of many short ones."""
+        patience = self.patience_us * US
+        return wait_ns * (patience + min(vcpu.latency_ns, ALWAYS_NS)) // patience
+
+    def slowed_ns(self, task: Task, vcpu: VCpu) -> u64:
+        """What a task that hardly sleeps loses on a small vCPU in the long run, for each burst."""
+        capacity = max(vcpu.capacity, 1)
+        lost = task.burst_ns * (FULL_CAPACITY - min(capacity, FULL_CAPACITY)) // capacity
+        return lost * task.util // 1024
+
+    def away_ns(self, vcpu: VCpu) -> u64:
+        """How long it will be away if it has to come now.
+
+        What goes by the clock is away until the clock says otherwise. What has used up its time and
+        then rested is away for the rest of an absence. Otherwise it comes as it came the last
+        times, sooner if it gave a sign of life a moment ago. One that is busy tells by its silence.
+        """
+        latency = min(vcpu.latency_ns, ALWAYS_NS)
+        if is_clocked(vcpu):
+            return 0 if left_ns(vcpu) else vcpu.renews_in_ns
+        if vcpu.runs_idle_class:
+            return latency // 2 if vcpu.silent_ns >= self.silent_ms * 1000 * US else 0
+        allowance = allowance_ns(vcpu)
+        away = absent_ns(vcpu) * min(vcpu.silent_ns, allowance) // max(allowance, 1)
+        if left_ns(vcpu):
+            return away
+        return max(away, latency - min(vcpu.rested_ns, latency))
+
+    def interrupted_ns(self, burst_ns: u64, vcpu: VCpu) -> u64:
+        """The mean wait in the middle: an absence, as likely as the rest of the time is short."""
+        left = left_ns(vcpu)
+        if left == ALWAYS_NS:
+            return 0
+        part = min(burst_ns * 1024 // max(left, 1), 1024)
+        return vcpu.latency_ns * part // 1024 * part // 1024
+
+    def hedges(self, task: Task, wait_ns: u64, second_ns: u64) -> bool:
+        """Where even the best may not be there soon."""
+        return wait_ns >= self.hedge_us * US and second_ns < NEVER
+
+    # ---- IVH ----
+
+    def harvest_in_ns(self, task: Task, vcpu: VCpu, sched: Sched) -> u64:
+        """A little before the vCPU has used up its time."""
+        if self.ivh == 0 or task.is_idle_class or task.allowed_vcpus == 1:
+            return 0
+        if vcpu.latency_ns == 0 or vcpu.capacity > self.ivh_capacity:
+            return 0
+        left = left_ns(vcpu)
+        allowance = allowance_ns(vcpu)
+        lead = min(self.lead_us * US, allowance // 4) + min(vcpu.margin_ns, allowance // 2)
+        stay = self.stay_us * US
+        settle = stay - min(task.settled_ns, stay)
+        return max(left - min(lead, left), settle, 1)
+
+    def harvest_worth(self, task: Task, vcpu: VCpu, target: VCpu, sched: Sched) -> u64:
+        """How much longer the task could run there at once; near caches first."""
+        if target.is_hidden or target.stack == vcpu.stack:
+            return 0
+        if target.runs_idle_class and target.silent_ns >= self.silent_ms * 1000 * US:
+            return 0
+        there = left_ns(target)
+        here = left_ns(vcpu)
+        if there <= here + self.stay_us * US // 2:
+            return 0
+        if target.has_busy_sibling:
+            there = there * 3 // 5
+        if target.llc != vcpu.llc:
+            there = there * 3 // 4
+        # among equals the one whose rest is longest: who knows what the host has saved up for it
+        return there + min(target.rested_ns, ALWAYS_NS) // 16 + target.capacity
+
+    # ---- RWC ----
+
+    def is_harmful(self, vcpu: VCpu, sched: Sched) -> bool:
+        """A sibling on the same hardware thread, or far below the mean; with hysteresis."""
+        if self.rwc == 0:
+            return False
+        if vcpu.stack != vcpu.id:
+            return True
+        part = self.straggler_out if vcpu.is_hidden else self.straggler_in
+        return vcpu.capacity * 100 < sched.mean_capacity * part
+
+    def uses_hidden(self, task: Task) -> bool:
+        """Best-effort work takes what is left, and so does what waits for nobody."""
+        return task.is_idle_class or task.interval_ns >= self.loner_ms * 1000 * US

@@ -1,0 +1,199 @@
+"""The decisions of the policy vsched in CPython: what is small, where to, when to leave."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from scx_vsched.policies.vsched import NEVER, VSched
+from scx_vsched.policy import Sched, Task, VCpu
+from scx_vsched.policy.compiler import compile_source
+from scx_vsched.policy.diagnostics import PolicyError
+
+MS, US = 1_000_000, 1_000
+SMALL = Task(burst_ns=500 * US, interval_ns=10 * MS, util=51, allowed_vcpus=8)
+HOG = Task(burst_ns=900 * MS, interval_ns=900 * MS, util=1024, allowed_vcpus=8, settled_ns=MS * 100)
+DEDICATED = VCpu(id=7, stack=7)
+HALF = VCpu(id=1, stack=1, capacity=512, latency_ns=4 * MS)  # runs 4 ms, is away 4 ms
+NEAR = VCpu(id=0)
+
+
+def wait(vcpu: VCpu, task: Task = SMALL, policy: VSched | None = None) -> int:
+    return int((policy or VSched()).wait_ns(task, vcpu, NEAR, Sched()))
+
+
+# ---- BVS ----
+
+
+def test_small_tasks_are_known_by_what_they_do_or_ask_for() -> None:
+    sensitive = VSched().is_latency_sensitive
+    assert sensitive(SMALL)
+    assert sensitive(replace(SMALL, util=1024)), "a stage that never gets behind is small, too"
+    assert not sensitive(HOG)
+    assert sensitive(replace(HOG, asked_slice_ns=MS)), "sched_setattr() asked for short slices"
+    assert not sensitive(replace(SMALL, is_idle_class=True))
+    assert not sensitive(replace(SMALL, is_batch=True))
+    assert not sensitive(replace(SMALL, nice=10))
+
+
+def test_dedicated_vcpus_cost_no_wait_and_the_nearest_wins() -> None:
+    assert wait(replace(DEDICATED, id=0)) == 0
+    assert 0 < wait(DEDICATED) < wait(replace(DEDICATED, llc=1)) < wait(replace(DEDICATED, node=1))
+
+
+def test_a_vcpu_that_has_used_up_its_time_is_away_for_the_rest_of_an_absence() -> None:
+    fresh = wait(HALF)
+    spent = replace(HALF, spent_ns=4 * MS)
+    assert wait(spent) > fresh + 4 * MS
+    assert wait(replace(spent, rested_ns=3 * MS)) < wait(spent)
+
+
+def test_a_burst_that_does_not_fit_is_interrupted() -> None:
+    late = replace(HALF, spent_ns=3_800 * US)
+    assert wait(late) > wait(replace(late, spent_ns=MS))
+
+
+def test_what_takes_long_to_come_is_avoided_and_more_so_if_its_absences_are_long() -> None:
+    slow = replace(HALF, answer_ns=2 * MS)
+    assert wait(slow) > 2 * MS
+    assert wait(replace(slow, latency_ns=20 * MS)) > wait(slow)
+    assert wait(replace(HALF, answer_ns=20 * US)) == wait(HALF), "waking up takes that anyway"
+
+
+def test_a_vcpu_with_idle_class_work_tells_by_its_silence() -> None:
+    busy = replace(HALF, runs_idle_class=True)
+    assert wait(replace(busy, silent_ns=20 * MS)) > wait(replace(busy, silent_ns=MS))
+
+
+def test_what_goes_by_the_clock_is_away_when_the_clock_says_so() -> None:
+    clocked = replace(HALF, answer_ns=2 * MS)
+    there = replace(clocked, renews_in_ns=7 * MS)  # given back a millisecond ago
+    away = replace(clocked, renews_in_ns=3 * MS)
+    assert wait(away) > wait(there) + 3 * MS
+
+
+def test_a_busy_sibling_slows_down() -> None:
+    assert wait(replace(HALF, has_busy_sibling=True)) > wait(HALF)
+
+
+def test_hidden_vcpus_are_refused() -> None:
+    assert wait(replace(HALF, is_hidden=True)) == NEVER
+
+
+def test_two_are_woken_where_the_best_may_not_come() -> None:
+    hedges = VSched().hedges
+    assert not hedges(SMALL, 10 * US, 20 * US)
+    assert hedges(SMALL, 900 * US, MS)
+    assert not hedges(SMALL, 900 * US, NEVER), "there is no second"
+
+
+def test_bvs_can_be_switched_off() -> None:
+    assert not VSched(bvs=0).is_latency_sensitive(SMALL)
+
+
+# ---- IVH ----
+
+
+def leave_in(vcpu: VCpu, task: Task = HOG, policy: VSched | None = None) -> int:
+    return int((policy or VSched()).harvest_in_ns(task, vcpu, Sched()))
+
+
+def test_a_task_leaves_a_little_before_its_vcpu_goes_away() -> None:
+    assert leave_in(HALF) == 4 * MS - 300 * US
+    assert leave_in(replace(HALF, spent_ns=3 * MS)) == MS - 300 * US
+    assert leave_in(replace(HALF, spent_ns=9 * MS)) == 1, "at once: it is away already, or was"
+    assert leave_in(replace(HALF, margin_ns=500 * US)) < leave_in(HALF), "it went too early before"
+
+
+def test_a_quota_that_is_renewed_in_time_goes_on() -> None:
+    assert leave_in(replace(HALF, spent_ns=3 * MS, renews_in_ns=500 * US)) > 4 * MS
+
+
+def test_nobody_leaves_a_dedicated_vcpu_and_best_effort_work_leaves_none() -> None:
+    assert leave_in(DEDICATED) == 0
+    assert leave_in(replace(HALF, capacity=1000)) == 0
+    assert leave_in(HALF, replace(HOG, is_idle_class=True)) == 0
+    assert leave_in(HALF, replace(HOG, allowed_vcpus=1)) == 0
+    assert leave_in(HALF, policy=VSched(ivh=0)) == 0
+
+
+def test_a_task_that_was_moved_stays_for_a_while() -> None:
+    moved = replace(HOG, settled_ns=200 * US)
+    assert leave_in(replace(HALF, spent_ns=9 * MS), moved) == 800 * US
+    assert leave_in(replace(HALF, spent_ns=9 * MS), moved, VSched(stay_us=5000)) == 4800 * US
+
+
+def worth(target: VCpu, vcpu: VCpu = replace(HALF, spent_ns=4 * MS)) -> int:  # noqa: B008
+    return int(VSched().harvest_worth(HOG, vcpu, target, Sched()))
+
+
+def test_who_has_more_time_left_is_worth_more() -> None:
+    other = replace(HALF, id=2, stack=2)
+    assert worth(DEDICATED) > worth(other) > worth(replace(other, spent_ns=2 * MS)) > 0
+    assert worth(replace(other, spent_ns=4 * MS)) == 0, "no better than here"
+    assert worth(other) > worth(replace(other, has_busy_sibling=True))
+    assert worth(other) > worth(replace(other, llc=1))
+
+
+def test_siblings_on_the_same_thread_and_hidden_vcpus_are_worth_nothing() -> None:
+    assert worth(replace(HALF, id=2, stack=1)) == 0
+    assert worth(replace(DEDICATED, is_hidden=True)) == 0
+    assert worth(replace(HALF, id=2, stack=2, runs_idle_class=True, silent_ns=20 * MS)) == 0
+
+
+# ---- RWC ----
+
+
+def harmful(
+    capacity: int, *, hidden: bool = False, stack: int = 1, policy: VSched | None = None
+) -> bool:
+    vcpu = VCpu(id=1, stack=stack, capacity=capacity, is_hidden=hidden)
+    return bool((policy or VSched()).is_harmful(vcpu, Sched(mean_capacity=500)))
+
+
+def test_stragglers_are_hidden_with_hysteresis() -> None:
+    assert harmful(174)
+    assert not harmful(176)
+    assert harmful(200, hidden=True), "it comes back later than it went"
+    assert not harmful(251, hidden=True)
+
+
+def test_one_of_each_stack_stays() -> None:
+    assert harmful(1024, stack=0)
+    assert not harmful(1024)
+
+
+def test_rwc_can_be_switched_off() -> None:
+    assert not harmful(1, policy=VSched(rwc=0))
+    assert not harmful(1024, stack=0, policy=VSched(rwc=0))
+
+
+@pytest.mark.parametrize(
+    ("task", "may"),
+    [
+        (SMALL, False),
+        (replace(SMALL, is_idle_class=True), True),
+        (HOG, True),  # it has waited for nobody in 0.9 s
+        (replace(HOG, interval_ns=100 * MS), False),
+    ],
+)
+def test_best_effort_work_and_loners_may_use_hidden_vcpus(task: Task, may: bool) -> None:
+    assert VSched().uses_hidden(task) is may
+
+
+# ---- The language ----
+
+
+def test_hooks_of_a_technique_come_together() -> None:
+    text = """
+from scx_vsched.policy import Policy, Task, guest
+
+class Half(Policy):
+    mechanism = guest
+
+    def is_latency_sensitive(self, task: Task) -> bool:
+        return True
+"""
+    with pytest.raises(PolicyError, match="of the hooks of `bvs` the policy lacks wait_ns, hedges"):
+        compile_source(text, "half.py")

@@ -1,0 +1,213 @@
+"""BVS, IVH and RWC at work on simulated machines that probers find out about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+
+from scx_vsched.sim.machine import HostThread, Machine, simple_machine
+from scx_vsched.sim.profile import machine_named
+from scx_vsched.sim.run import Options, Outcome
+from scx_vsched.sim.scheduler import prepare
+from scx_vsched.sim.workload import Instruction, Program, Step, TaskSet, Workload
+from scx_vsched.sim.workload_file import load_workload
+
+MS = 1_000_000
+S = 1_000_000_000
+FOREVER = Instruction("forever")
+TECHNIQUES = ("bvs", "ivh", "rwc")
+
+
+def hogs(count: int, *more: TaskSet, script: tuple[Step, ...] = ()) -> Workload:
+    program = Program("hog", (Instruction("compute", MS), Instruction("mark", 0), FOREVER))
+    tasks = (TaskSet(program="hog", count=count),) if count else ()
+    return Workload(programs=(program,), tasks=(*tasks, *more), metrics=("done",), script=script)
+
+
+def run(
+    machine: Machine,
+    load: Workload,
+    *,
+    without: tuple[str, ...] = (),
+    seconds: int = 7,
+    kernel: str = "7.x",
+    tunables: dict[str, int] | None = None,
+    probe: bool = True,
+) -> Outcome:
+    options = Options(end_ns=seconds * S, warmup_ns=min(4, seconds - 1) * S, probe=probe)
+    scheduler = prepare("vsched", without=without, kernel=kernel, tunables=tunables)
+    outcome = scheduler.run(machine, load, options)
+    assert outcome.failure is None, outcome.failure
+    return outcome
+
+
+@cache
+def builtin(profile: str, workload: str, without: tuple[str, ...] = (), **tunables: int) -> Outcome:
+    machine = machine_named(profile)
+    return run(machine, load_workload(workload, machine), without=without, tunables=tunables)
+
+
+def quantile(outcome: Outcome, metric: str, part: float) -> float:
+    ordered = sorted(outcome.latencies_ns[metric])
+    return ordered[int(part * len(ordered))]
+
+
+# ---- RWC ----
+
+
+def test_a_barrier_no_longer_waits_for_stragglers_and_stacks() -> None:
+    with_rwc, without = builtin("harmful", "barrier"), builtin("harmful", "barrier", ("rwc",))
+    assert with_rwc.counts["rounds"] > 3 * without.counts["rounds"]
+    assert with_rwc.stats["hidden"] == 3
+    assert with_rwc.stats["shown"] == 0, "a steady machine changes nothing"
+    assert all(with_rwc.vcpus[v].busy_ns < 2 * S for v in (4, 5, 7))
+
+
+def test_what_waits_for_nobody_uses_hidden_vcpus() -> None:
+    outcome = builtin("harmful", "compute")
+    assert outcome.stats["hidden"] == 3
+    assert all(vcpu.busy_ns > 100 * MS for vcpu in outcome.vcpus)
+    assert outcome.counts["done"] >= 0.99 * builtin("harmful", "compute", ("rwc",)).counts["done"]
+
+
+def test_who_may_run_only_on_hidden_vcpus_still_does() -> None:
+    pinned = TaskSet(program="hog", count=2, affinity=(4,))
+    confined = TaskSet(program="hog", count=3, affinity=(4, 5))
+    outcome = run(
+        machine_named("harmful"), hogs(0, pinned, confined), tunables={"loner_ms": 100_000}
+    )
+    assert outcome.stats["hidden"] == 3
+    assert min(task.run_ns for task in outcome.tasks) > 20 * MS
+
+
+def test_best_effort_work_uses_hidden_vcpus() -> None:
+    idle = TaskSet(program="hog", count=8, policy=5)
+    outcome = run(machine_named("harmful"), hogs(4, idle), tunables={"loner_ms": 100_000})
+    assert outcome.stats["hidden_used"] > 0
+    assert outcome.vcpus[4].busy_ns > 100 * MS
+
+
+def test_never_are_all_hidden() -> None:
+    stack = replace(simple_machine(3), threads=tuple(HostThread(0) for _ in range(3)))
+    machine = replace(stack, threads=(HostThread(0), HostThread(0), HostThread(0)))
+    outcome = run(machine, hogs(3), tunables={"straggler_in": 100, "straggler_out": 200})
+    assert outcome.stats["hidden"] <= 2
+    assert sum(vcpu.busy_ns for vcpu in outcome.vcpus) > 5 * S
+
+
+def test_a_vcpu_that_recovers_comes_back() -> None:
+    machine = machine_named("harmful")
+    script = (Step(5 * S, "quota", 4, 20 * MS, 20 * MS),)
+    outcome = run(
+        machine, replace(hogs(5), script=script), seconds=12, tunables={"loner_ms": 100_000}
+    )
+    assert outcome.stats["shown"] >= 1
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "7.1.13"])
+def test_hiding_works_on_other_kernels(kernel: str) -> None:
+    machine = machine_named("harmful")
+    outcome = run(machine, load_workload("barrier", machine), kernel=kernel)
+    assert outcome.counts["rounds"] > 3 * builtin("harmful", "barrier", ("rwc",)).counts["rounds"]
+
+
+# ---- IVH ----
+
+
+def half_time(count: int, **tunables: int) -> Outcome:
+    return run(machine_named("half-time"), hogs(count), tunables=tunables)
+
+
+def test_running_tasks_use_the_time_of_vcpus_that_have_nothing_to_do() -> None:
+    harvested = run(machine_named("half-time"), hogs(4))
+    alone = run(machine_named("half-time"), hogs(4), without=("ivh",))
+    assert harvested.counts["done"] > 1.8 * alone.counts["done"]
+    assert harvested.stats["harvests"] > 1000
+    assert harvested.stats["harvest_calls"] >= harvested.stats["harvests"]
+
+
+def test_harvests_are_bounded_for_each_task() -> None:
+    outcome = half_time(2, stay_us=20_000)
+    assert outcome.stats["harvests"] <= 2 * 7 * 50
+
+
+def test_the_chosen_task_moves_and_no_other() -> None:
+    here = TaskSet(program="hog", count=2, affinity=(0,))
+    outcome = run(machine_named("half-time"), hogs(2, here))
+    assert outcome.stats["harvests"] > 100
+    moves = {task.pid: task.migrations for task in outcome.tasks}
+    assert sorted(moves.values())[:2] == [0, 0], "those that may run on one vCPU only"
+
+
+def test_best_effort_work_gives_way_to_what_is_harvested() -> None:
+    idle = TaskSet(program="hog", count=16, policy=5)
+    outcome = run(machine_named("half-time"), hogs(4, idle))
+    ran = sorted(task.run_ns for task in outcome.tasks)[-4:]
+    assert outcome.stats["harvests"] > 100
+    assert min(ran) > 0.6 * 7 * S
+
+
+def test_nobody_is_moved_between_dedicated_vcpus() -> None:
+    outcome = run(simple_machine(8), hogs(4))
+    assert outcome.stats["harvest_calls"] == 0
+    assert outcome.migrations <= 4
+
+
+def test_without_kicks_nothing_is_harvested() -> None:
+    outcome = run(machine_named("half-time"), hogs(4), kernel="7.1.13")
+    assert outcome.stats["harvest_calls"] == 0
+
+
+# ---- BVS ----
+
+
+def test_requests_wait_less_where_vcpus_come_late() -> None:
+    biased = builtin("asym-latency", "rpc-mixed")
+    plain = builtin("asym-latency", "rpc-mixed", ("bvs",))
+    assert quantile(biased, "waiting", 0.95) < 0.58 * quantile(plain, "waiting", 0.95)
+    assert biased.stats["biased_busy"] > 1000
+
+
+def test_idle_vcpus_are_chosen_and_doubtful_ones_hedged() -> None:
+    biased, plain = builtin("asym-latency", "rpc"), builtin("asym-latency", "rpc", ("bvs",))
+    assert quantile(biased, "waiting", 0.95) < 0.2 * quantile(plain, "waiting", 0.95)
+    assert biased.stats["biased_idle"] > 1000
+    assert biased.stats["hedged"] > 100
+
+
+# ---- All of them ----
+
+
+@pytest.mark.parametrize(
+    ("tunable", "counters"),
+    [
+        ("bvs", ("biased_idle", "biased_busy", "hedged")),
+        ("ivh", ("harvests", "harvest_calls", "returns")),
+        ("rwc", ("hidden", "diverted")),
+    ],
+)
+def test_each_technique_can_be_switched_off_when_it_is_loaded(
+    tunable: str, counters: tuple[str, ...]
+) -> None:
+    on, off = builtin("rcvm", "rpc"), builtin("rcvm", "rpc", **{tunable: 0})
+    assert any(on.stats[counter] for counter in counters)
+    assert not any(off.stats[counter] for counter in counters)
+
+
+def test_a_machine_that_changed_is_used_again() -> None:
+    """Back to 90 % of its best within 5 s after a migration."""
+    machine = machine_named("moved")
+
+    def done(seconds: int) -> int:
+        options = Options(end_ns=seconds * S, probe=True)
+        return prepare("vsched").run(machine, hogs(4), options).counts["done"]
+
+    best = done(10) - done(9)
+    assert done(16) - done(15) >= 0.9 * best
+
+
+def test_nobody_starves() -> None:
+    for workload in ("rpc-mixed", "barrier", "forktree"):
+        assert builtin("rcvm", workload).longest_wait_ns < 1 * S
