@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
-from scx_vsched.bpf.model import META_FORMAT, ObjectMeta, StatMeta, TunableMeta
+from scx_vsched.bpf.kept import describe_kept
+from scx_vsched.bpf.model import META_FORMAT, HistogramMeta, ObjectMeta, StatMeta, TunableMeta
 from scx_vsched.errors import UserError
 from scx_vsched.policy.emit_c import emit_c
 from scx_vsched.policy.views import VIEWS, field_info
@@ -92,10 +93,16 @@ def describe(program: PolicyProgram, without: Collection[str] = ()) -> ObjectMet
         mechanism=mechanism.name,
         features=tuple(name for name in known if name not in without),
         tunables=tuple(
-            TunableMeta(t.name, t.type, t.default, t.min, t.max, t.unit, t.doc)
+            TunableMeta(t.name, t.type, t.default, t.min, t.max, t.unit, t.doc, t.frozen)
             for t in program.tunables
         ),
-        stats=tuple(StatMeta(stat.name, stat.doc) for stat in mechanism.stats),
+        stats=(
+            *(StatMeta(stat.name, stat.doc) for stat in mechanism.stats),
+            *(StatMeta(c.name, c.doc) for c in program.counters if c.kind == "counter"),
+        ),
+        histograms=tuple(
+            HistogramMeta(c.name, c.unit, c.doc) for c in program.counters if c.kind == "histogram"
+        ),
         ops_flags=mechanism.ops_flags,
     )
 
@@ -163,6 +170,9 @@ def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
         source_name=_comment(Path(program.filename).name),
         ops_name=ops_name,
         views=_views(),
+        kept=describe_kept(program, meta.features),
+        counters=program.counters,
+        hooked=frozenset(f.name for f in program.functions if f.kind == "hook"),
         hooks=emit_c(program, reserved_identifiers(), macros=_macros()),
     )
     return _number_lines(text, f"{ops_name}.bpf.c")

@@ -6,16 +6,36 @@ See docs/policies.md. The compiler is in `scx_vsched.policy.compiler`.
 """
 
 from scx_vsched.policy.base import Policy, tunable
+from scx_vsched.policy.intrinsics import kick, now_ns, random_u32, world
 from scx_vsched.policy.mechanism import guest
+from scx_vsched.policy.state import (
+    State,
+    counter,
+    histogram,
+    per_domain,
+    per_scheduler,
+    per_task,
+    per_vcpu,
+)
 from scx_vsched.policy.types import s8, s16, s32, s64, u8, u16, u32, u64
 from scx_vsched.policy.views import Sched, Task, VCpu
 
 __all__ = [
     "Policy",
     "Sched",
+    "State",
     "Task",
     "VCpu",
+    "counter",
     "guest",
+    "histogram",
+    "kick",
+    "now_ns",
+    "per_domain",
+    "per_scheduler",
+    "per_task",
+    "per_vcpu",
+    "random_u32",
     "s8",
     "s16",
     "s32",
@@ -25,4 +45,5 @@ __all__ = [
     "u16",
     "u32",
     "u64",
+    "world",
 ]

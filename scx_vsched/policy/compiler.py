@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 from pathlib import Path
@@ -10,6 +11,7 @@ from scx_vsched.policy import inheritance, ir
 from scx_vsched.policy.callgraph import MAX_LOCALS, MAX_SIZE, MAX_WORK, Cost, cost, ordered
 from scx_vsched.policy.declarations import Declarations, declare
 from scx_vsched.policy.diagnostics import Reporter, header_span
+from scx_vsched.policy.effects import check_effects
 from scx_vsched.policy.program import PolicyProgram
 from scx_vsched.policy.source import parse, read_text
 from scx_vsched.policy.statements import check_function
@@ -48,8 +50,12 @@ def compile_source(text: str, filename: str) -> PolicyProgram:
         mechanism,
         tuple(found.scope.tunables.values()),
         tuple(functions.values()),
+        tuple(found.scope.states.values()),
+        tuple(found.scope.counters.values()),
     )
-    missing = [h.name for h in program.mechanism.hooks if h.name not in functions]
+    missing = [
+        h.name for h in program.mechanism.hooks if h.name not in functions and not h.optional
+    ]
     if missing and _is_core(filename):
         reporter.report(
             header_span(cls),
@@ -92,7 +98,7 @@ def _check_spelling(found: Declarations, text: str) -> None:
 def _finish(program: PolicyProgram, reporter: Reporter) -> PolicyProgram:
     """Orders the functions and holds their size and work against the limits."""
 
-    def recursive(function: ir.Function, call: ir.Call) -> None:
+    def recursive(function: ir.Function, call: ir.Call | ir.Perform) -> None:
         own = function.filename == program.filename
         reporter.report(
             call.span if own else function.span,
@@ -123,14 +129,10 @@ def _finish(program: PolicyProgram, reporter: Reporter) -> PolicyProgram:
                 found = Cost(0, 0, 0)
         costs[function.name] = found
     reporter.check()
-    return PolicyProgram(
-        program.name,
-        program.doc,
-        program.filename,
-        program.mechanism,
-        program.tunables,
-        tuple(functions),
-    )
+    finished = dataclasses.replace(program, functions=tuple(functions))
+    check_effects(finished, reporter)
+    reporter.check()
+    return finished
 
 
 def _rough(value: int) -> str:

@@ -15,20 +15,29 @@ __all__ = ["MECHANISMS", "Feature", "Hook", "Mechanism", "Parameter", "Stat", "g
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A hook's parameter; `type` is the name of a view (`Task`), of an integer type, or `bool`."""
+    """A hook's parameter; `type` is the name of a view (`Task`), of an integer type, or `bool`.
+
+    A task seen `from_afar` runs on another vCPU: its state is as it was when it started to run.
+    """
 
     name: str
     type: str
+    from_afar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A decision that a mechanism leaves to the policy; `returns` is an integer type or `bool`."""
+    """A decision that a mechanism leaves to the policy, or an event that it tells it of.
+
+    `returns` is an integer type, `bool` or `None`. An `optional` hook that a policy leaves out is
+    not asked, and costs nothing.
+    """
 
     name: str
     parameters: tuple[Parameter, ...]
     returns: str
     doc: str
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +122,7 @@ guest = Mechanism(
         ),
         Hook(
             "preempts",
-            (_TASK, Parameter("running", "Task"), _VCPU),
+            (_TASK, Parameter("running", "Task", from_afar=True), _VCPU),
             "bool",
             "Whether `task`, which has just woken, takes `vcpu` from `running` at once.",
         ),
@@ -168,6 +177,29 @@ guest = Mechanism(
             "Whether `vcpu`, busy itself, takes a task from the queue of another cache, that of "
             "`victim`; `distance` is 2 on the same NUMA node, 3 across nodes. Asked every quarter "
             "of a second at most, of caches whose queue holds tasks.",
+        ),
+        Hook(
+            "on_start",
+            (_TASK, _VCPU, _SCHED),
+            "None",
+            "`task` starts to run on `vcpu`, or goes on with a new slice.",
+            optional=True,
+        ),
+        Hook(
+            "on_stop",
+            (_TASK, _VCPU, _SCHED, Parameter("runnable", "bool")),
+            "None",
+            "`task` stops running on `vcpu`, having been charged; it goes on waiting if "
+            "`runnable`, else it sleeps.",
+            optional=True,
+        ),
+        Hook(
+            "on_tick",
+            (_TASK, _VCPU, _SCHED),
+            "bool",
+            "The kernel's tick (every 1 to 10 ms) finds `task` running on `vcpu`; returns whether "
+            "its slice ends now.",
+            optional=True,
         ),
     ),
     features=(

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 
 from scx_vsched.policy import ir
 from scx_vsched.policy.bounds import interval
+from scx_vsched.policy.calls import check_statement_call
 from scx_vsched.policy.conversions import coerce, common_type, settle
 from scx_vsched.policy.diagnostics import Refused, Reporter, header_span, span_of
 from scx_vsched.policy.expressions import Expressions
 from scx_vsched.policy.ranges import read_range
+from scx_vsched.policy.references import check_state, find_reference
 from scx_vsched.policy.refusals import refuse_statement
-from scx_vsched.policy.scope import TAKEN_NAMES, FunctionScope, Scope, Signature
+from scx_vsched.policy.scope import TAKEN_NAMES, FunctionScope, Reference, Scope, Signature
 from scx_vsched.policy.signatures import scalar_type
-from scx_vsched.policy.types import IntType
+from scx_vsched.policy.types import INT_TYPES, IntType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +82,8 @@ class _FunctionChecker:
         if doc:
             body.pop(0)
         statements, after = self.block(body, frozenset())
-        if after is not _UNREACHABLE and not self.failed:
+        void = isinstance(self.signature.returns, ir.VoidType)
+        if after is not _UNREACHABLE and not void and not self.failed:
             self.reporter.report(
                 header_span(self.node),
                 f"`{self.node.name}` can end without returning {_a(self.signature.returns)}",
@@ -146,6 +149,16 @@ class _FunctionChecker:
                 return None, assigned
             case ast.Return():
                 return self._return(node), _UNREACHABLE
+            case ast.Assign(targets=[ast.Attribute() as target]):
+                return self._store(node, target, node.value), assigned
+            case ast.AugAssign(target=ast.Attribute() as target):
+                load = ast.copy_location(ast.Attribute(target.value, target.attr), target)
+                value = ast.copy_location(ast.BinOp(load, node.op, node.value), node)
+                return self._store(node, target, value), assigned
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if (
+                reference := find_reference(self.check, value)
+            ) is not None:
+                return self._refer(node, name, reference), assigned | {name}
             case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
                 statement = self._assignment(node)
                 return statement, assigned | {statement.name}
@@ -159,6 +172,11 @@ class _FunctionChecker:
             case ast.Continue():
                 self.loops[-1].continues.append(assigned)
                 return ir.Continue(span_of(node)), _UNREACHABLE
+            case ast.Expr(value=ast.Call() as call):
+                performed = check_statement_call(self.check, call)
+                if performed is None:
+                    raise self._refused_value(node)
+                return performed, assigned
             case ast.Expr():
                 raise self._refused_value(node)
             case _:
@@ -177,13 +195,19 @@ class _FunctionChecker:
             case _:
                 return self.reporter.refuse(
                     node,
-                    "a value that nothing uses; hooks have no side effects",
+                    "a value that nothing uses",
                     "assign or return it",
                 )
 
     # ---- Simple statements ----
 
     def _return(self, node: ast.Return) -> ir.Return:
+        if isinstance(self.signature.returns, ir.VoidType):
+            if node.value is not None:
+                raise self.reporter.refuse(
+                    node, f"`{self.signature.name}` returns nothing", "write `return` alone"
+                )
+            return ir.Return(span_of(node), None)
         if node.value is None:
             raise self.reporter.refuse(
                 node, f"`return` without {_a(self.signature.returns)}", "return a value"
@@ -192,6 +216,45 @@ class _FunctionChecker:
             node.value, self.signature.returns, f"as `{self.signature.name}` returns"
         )
         return ir.Return(span_of(node), value)
+
+    def _store(self, node: ast.stmt, target: ast.Attribute, value: ast.expr) -> ir.Store:
+        found = check_state(self.check, target)
+        if found is None:
+            self._target(target)  # says what cannot be assigned
+            raise Refused
+        known = self.check.value(value, found.type, f"for `{target.attr}`")
+        match known:
+            # done at once: another vCPU may do the like at the same time
+            case ir.Binary(op="+" | "-" | "&" | "|" | "^" as op, left=ir.StateRef()) if isinstance(
+                node, ast.AugAssign
+            ):
+                return ir.Store(span_of(node), found, op, known.right)
+            case _:
+                return ir.Store(span_of(node), found, "", known)
+
+    def _refer(self, node: ast.Assign, name: str, reference: Reference) -> ir.Assign | None:
+        """`name = self.account(task)`: the name stands for it; a vCPU's number is kept in it."""
+        target = node.targets[0]
+        self._check_local_name(target, name)
+        former = self.names.references.get(name)
+        if isinstance(reference.owner, ir.Expr):
+            kept = ir.Local(span_of(target), INT_TYPES["u32"], name)
+            statement = ir.Assign(span_of(node), name, reference.owner)
+            reference = Reference(reference.state, kept)
+        else:
+            statement = None
+        if self.names.locals.get(name) is not None and former is None:
+            raise self.reporter.refuse(
+                target, f"`{name}` is a value already", "use another name for the state"
+            )
+        if former is not None and _same(former) != _same(reference):
+            raise self.reporter.refuse(
+                target, f"`{name}` stands for other state already", "use another name"
+            )
+        self.names.references[name] = reference
+        if statement is not None:
+            self.names.locals[name] = INT_TYPES["u32"]
+        return statement
 
     def _assignment(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> ir.Assign:
         if isinstance(node, ast.Assign):
@@ -251,11 +314,13 @@ class _FunctionChecker:
     def _target(self, node: ast.expr) -> str:
         match node:
             case ast.Name(id=name):
-                self._check_local_name(node, name)
+                self._check_value_name(node, name)
                 return name
             case ast.Attribute(value=ast.Name(id="self")):
                 raise self.reporter.refuse(
-                    node, "a hook cannot change the policy", "use a local variable"
+                    node,
+                    "a hook cannot change the policy",
+                    "use a local variable, or declare state",
                 )
             case ast.Attribute():
                 raise self.reporter.refuse(node, "a view is read-only", "use a local variable")
@@ -267,6 +332,13 @@ class _FunctionChecker:
                 raise self.reporter.refuse(
                     node, "this cannot be assigned", "assign a local variable"
                 )
+
+    def _check_value_name(self, node: ast.expr, name: str) -> None:
+        if name in self.names.references:
+            raise self.reporter.refuse(
+                node, f"`{name}` stands for state already", "use another name for the value"
+            )
+        self._check_local_name(node, name)
 
     def _check_local_name(self, node: ast.expr, name: str) -> None:
         if name in self.names.views or name in self.names.scalars:
@@ -343,5 +415,10 @@ class _FunctionChecker:
         return statements, frozenset.intersection(*ends) if ends else assigned
 
 
-def _a(found: ir.ScalarType) -> str:
+def _same(reference: Reference) -> tuple[str, str]:
+    owner = reference.owner
+    return reference.state.name, owner.name if isinstance(owner, ir.ViewRef | ir.Local) else ""
+
+
+def _a(found: ir.ReturnType) -> str:
     return f"{'an' if found.name in {'s8', 's16', 's32', 's64'} else 'a'} {found.name}"

@@ -56,6 +56,7 @@ class Task(_View):
     total_ns: u64 = _attr(0, "time on a vCPU in its whole life", "ns")
     slice_left_ns: u64 = _attr(0, "what is left of its slice", "ns")
     allowed_vcpus: u32 = _attr(1, "number of vCPUs that its affinity allows")
+    domain: u32 = _attr(0, "number of its domain, that is its cgroup; 0 is the root")
     is_waking: bool = _attr(False, "has just woken, rather than used up its slice")
     is_idle_class: bool = _attr(False, "has the policy SCHED_IDLE")
     is_batch: bool = _attr(False, "has the policy SCHED_BATCH")

@@ -14,42 +14,46 @@ const char _license[] SEC("license") = "GPL";
 
 /* What the object says of itself, for the loader and `scx_vsched inspect`. */
 const char vsched_meta[] SEC(".vsched") =
-	"{\"features\":[\"cgroups\",\"preemption\",\"smt\"],\"format\":1,\"mechanism\":\"guest\",\"ops_flags\":[\""
-	"SCX_OPS_ENQ_EXITING\"],\"policy\":\"Fifo\",\"policy_doc\":\"First come, first served, one slice "
-	"for all, nobody preempts.\",\"stats\":[{\"doc\":\"woken straight onto the idle vCPU that the s"
-	"earch began at\",\"name\":\"idle_previous\"},{\"doc\":\"woken straight onto another idle vCPU of"
-	" the same cache\",\"name\":\"idle_llc\"},{\"doc\":\"woken straight onto an idle vCPU of another "
-	"cache of the node\",\"name\":\"idle_node\"},{\"doc\":\"woken straight onto an idle vCPU of anoth"
-	"er node\",\"name\":\"idle_any\"},{\"doc\":\"placed near their waker\",\"name\":\"followed_waker\"},{\""
-	"doc\":\"took the vCPU from the task that ran there\",\"name\":\"preempted\"},{\"doc\":\"queued for"
-	" any vCPU of a cache\",\"name\":\"queued_llc\"},{\"doc\":\"queued for one vCPU\",\"name\":\"queued_v"
-	"cpu\"},{\"doc\":\"kernel threads of one vCPU, put straight onto it\",\"name\":\"queued_kthread\"}"
-	",{\"doc\":\"idle vCPUs woken for a queued task\",\"name\":\"kicked_idle\"},{\"doc\":\"started from "
-	"the cache's queue\",\"name\":\"dispatched_llc\"},{\"doc\":\"started from the vCPU's own queue\",\""
-	"name\":\"dispatched_vcpu\"},{\"doc\":\"taken from another vCPU of the cache by one with nothin"
-	"g to do\",\"name\":\"stolen_near\"},{\"doc\":\"taken from another cache by a vCPU with nothing t"
-	"o do\",\"name\":\"stolen_far\"},{\"doc\":\"taken from another cache, where more waited, by a bus"
-	"y vCPU\",\"name\":\"balanced\"},{\"doc\":\"ran because they had waited too long\",\"name\":\"rescued"
-	"\"},{\"doc\":\"ran on with a new slice, since nobody ahead of them waited\",\"name\":\"kept\"},{\""
-	"doc\":\"vCPUs that came online or went offline\",\"name\":\"hotplug\"},{\"doc\":\"topologies that "
-	"were put in force after the first\",\"name\":\"topologies\"},{\"doc\":\"tasks moved to another c"
-	"ache's queue because the topology changed\",\"name\":\"settled\"},{\"doc\":\"times that new capa"
-	"cities or latencies were taken over\",\"name\":\"capacities\"},{\"doc\":\"ticks that came late: "
-	"their vCPU had been taken away while it was busy\",\"name\":\"gaps\"}],\"tunables\":[{\"default\""
-	":5000,\"doc\":\"run before others get a turn\",\"max\":100000,\"min\":100,\"name\":\"slice_us\",\"typ"
-	"e\":\"u64\",\"unit\":\"us\"},{\"default\":10,\"doc\":\"bound on waiting, however small the weight\",\""
-	"max\":25,\"min\":1,\"name\":\"max_wait_s\",\"type\":\"u64\",\"unit\":\"s\"},{\"default\":2,\"doc\":\"waiting"
-	" tasks needed to steal across NUMA nodes\",\"max\":1024,\"min\":1,\"name\":\"steal_node_min\",\"ty"
-	"pe\":\"u64\",\"unit\":\"tasks\"}],\"version\":\"X\"}";
+	"{\"features\":[\"cgroups\",\"preemption\",\"smt\"],\"format\":2,\"histograms\":[],\"mechanism\":\"guest"
+	"\",\"ops_flags\":[\"SCX_OPS_ENQ_EXITING\"],\"policy\":\"Fifo\",\"policy_doc\":\"First come, first se"
+	"rved, one slice for all, nobody preempts.\",\"stats\":[{\"doc\":\"woken straight onto the idle"
+	" vCPU that the search began at\",\"name\":\"idle_previous\"},{\"doc\":\"woken straight onto anot"
+	"her idle vCPU of the same cache\",\"name\":\"idle_llc\"},{\"doc\":\"woken straight onto an idle "
+	"vCPU of another cache of the node\",\"name\":\"idle_node\"},{\"doc\":\"woken straight onto an id"
+	"le vCPU of another node\",\"name\":\"idle_any\"},{\"doc\":\"placed near their waker\",\"name\":\"fol"
+	"lowed_waker\"},{\"doc\":\"took the vCPU from the task that ran there\",\"name\":\"preempted\"},{\""
+	"doc\":\"queued for any vCPU of a cache\",\"name\":\"queued_llc\"},{\"doc\":\"queued for one vCPU\","
+	"\"name\":\"queued_vcpu\"},{\"doc\":\"kernel threads of one vCPU, put straight onto it\",\"name\":\""
+	"queued_kthread\"},{\"doc\":\"idle vCPUs woken for a queued task\",\"name\":\"kicked_idle\"},{\"doc"
+	"\":\"started from the cache's queue\",\"name\":\"dispatched_llc\"},{\"doc\":\"started from the vCP"
+	"U's own queue\",\"name\":\"dispatched_vcpu\"},{\"doc\":\"taken from another vCPU of the cache by"
+	" one with nothing to do\",\"name\":\"stolen_near\"},{\"doc\":\"taken from another cache by a vCP"
+	"U with nothing to do\",\"name\":\"stolen_far\"},{\"doc\":\"taken from another cache, where more "
+	"waited, by a busy vCPU\",\"name\":\"balanced\"},{\"doc\":\"ran because they had waited too long\""
+	",\"name\":\"rescued\"},{\"doc\":\"ran on with a new slice, since nobody ahead of them waited\",\""
+	"name\":\"kept\"},{\"doc\":\"vCPUs that came online or went offline\",\"name\":\"hotplug\"},{\"doc\":\""
+	"topologies that were put in force after the first\",\"name\":\"topologies\"},{\"doc\":\"tasks mo"
+	"ved to another cache's queue because the topology changed\",\"name\":\"settled\"},{\"doc\":\"tim"
+	"es that new capacities or latencies were taken over\",\"name\":\"capacities\"},{\"doc\":\"ticks "
+	"that came late: their vCPU had been taken away while it was busy\",\"name\":\"gaps\"}],\"tunab"
+	"les\":[{\"default\":5000,\"doc\":\"run before others get a turn\",\"frozen\":false,\"max\":100000,\""
+	"min\":100,\"name\":\"slice_us\",\"type\":\"u64\",\"unit\":\"us\"},{\"default\":10,\"doc\":\"bound on waiti"
+	"ng, however small the weight\",\"frozen\":false,\"max\":25,\"min\":1,\"name\":\"max_wait_s\",\"type\""
+	":\"u64\",\"unit\":\"s\"},{\"default\":2,\"doc\":\"waiting tasks needed to steal across NUMA nodes\","
+	"\"frozen\":false,\"max\":1024,\"min\":1,\"name\":\"steal_node_min\",\"type\":\"u64\",\"unit\":\"tasks\"}],"
+	"\"version\":\"X\"}";
 
 /* ---- Constants that the loader sets, and state ---- */
 
-/* One slot of eight bytes each, in the order of the object's description. */
-const volatile struct {
+/*
+ * Tunables, one slot of eight bytes each in the order of the object's description. User space
+ * writes them while the scheduler runs.
+ */
+volatile struct {
 	u64 slice_us;
 	u64 max_wait_s;
 	u64 steal_node_min;
-} tunables = {
+} tunables SEC(".data.tunables") = {
 	.slice_us = 5000ULL,
 	.max_wait_s = 10ULL,
 	.steal_node_min = 2ULL,
@@ -339,6 +343,7 @@ struct task_view {
 	u64 total_ns;
 	u64 slice_left_ns;
 	u32 allowed_vcpus;
+	u32 domain;
 	bool is_waking;
 	bool is_idle_class;
 	bool is_batch;
@@ -388,6 +393,11 @@ static __always_inline u64 task_slice_left_ns(const struct task_view *view)
 static __always_inline u32 task_allowed_vcpus(const struct task_view *view)
 {
 	return view->allowed_vcpus;
+}
+
+static __always_inline u32 task_domain(const struct task_view *view)
+{
+	return view->domain;
 }
 
 static __always_inline bool task_is_waking(const struct task_view *view)
@@ -902,7 +912,7 @@ static __always_inline bool hook_balances(const struct vcpu_view *vcpu,
 
 #pragma clang diagnostic pop
 
-#line 905 "vsched_fifo.bpf.c"
+#line 915 "vsched_fifo.bpf.c"
 /* ---- A task's virtual time ---- */
 
 static __always_inline struct task_ctx *task_ctx(struct task_struct *p)
@@ -941,6 +951,7 @@ static __always_inline struct task_view view_task(const struct task_struct *p,
 		.total_ns = p->se.sum_exec_runtime,
 		.slice_left_ns = p->scx.slice,
 		.allowed_vcpus = p->nr_cpus_allowed,
+		.domain = tctx->group,
 		.is_waking = waking,
 		.is_idle_class = class & TASK_IDLE_CLASS,
 		.is_batch = class & TASK_BATCH,

@@ -51,8 +51,10 @@ def test_tunables_land_in_their_slots(core: SchedulerObject) -> None:
     names = [tunable.name for tunable in core.meta.tunables]
     values = {tunable.name: tunable.max for tunable in core.meta.tunables[1:]}
     core.set_tunables(values)
-    start = core._rodata["tunables"].offset
-    found = struct.unpack_from(f"={len(names)}Q", rodata(core), start)
+    core._configure()
+    found = struct.unpack(
+        f"={len(names)}Q", bytes(core.map(loader.TUNABLES_MAP).initial_value())[: 8 * len(names)]
+    )
     assert dict(zip(names, found, strict=True)) == {
         **values,
         names[0]: core.meta.tunables[0].default,
