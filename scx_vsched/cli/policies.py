@@ -46,11 +46,15 @@ def _plain(name: str, program: PolicyProgram) -> dict[str, object]:
                 "max": tunable.max,
                 "unit": tunable.unit,
                 "doc": tunable.doc,
+                "frozen": tunable.frozen,
             }
             for tunable in program.tunables
         ],
         "features": [{"name": f.name, "doc": f.doc} for f in program.mechanism.features],
-        "stats": [{"name": s.name, "doc": s.doc} for s in program.mechanism.stats],
+        "stats": [
+            *({"name": stat.name, "doc": stat.doc} for stat in program.mechanism.stats),
+            *({"name": made.name, "doc": made.doc} for made in program.counters),
+        ],
     }
 
 

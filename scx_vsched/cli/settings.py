@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["complete_policy", "parse_settings"]
 
 
-def parse_settings(settings: Iterable[str]) -> dict[str, int]:
-    """Tunables given as NAME=VALUE; raises UserError for anything else."""
+def parse_settings(settings: Iterable[str], option: str = "--set ") -> dict[str, int]:
+    """Tunables given as NAME=VALUE after `option`; raises UserError for anything else."""
     values = {}
     for setting in settings:
         name, _, value = setting.partition("=")
@@ -21,7 +21,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, int]:
             values[name.strip()] = int(value, 0)
         except ValueError:
             raise UserError(
-                f"--set {setting}: not NAME=INTEGER", "for example: --set slice_us=3000"
+                f"{option}{setting}: not NAME=INTEGER", f"for example: {option}slice_us=3000"
             ) from None
     return values
 
