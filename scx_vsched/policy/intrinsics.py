@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -35,11 +34,11 @@ __all__ = [
 class World:
     """What hooks ask in CPython; `kicked` lists the vCPUs that they kicked, in order.
 
-    Without a `now` the clock is this machine's, and chance is Python's once `drawn` is used up.
+    Without a `now` the clock is this machine's, and chance is Python's once `drawn` has ended.
     """
 
     now: int | None = None
-    drawn: deque[int] = field(default_factory=deque)
+    drawn: Iterator[int] = field(default_factory=lambda: iter(()))
     kicked: list[int] = field(default_factory=list)
 
 
@@ -49,7 +48,7 @@ _worlds = [World()]
 @contextlib.contextmanager
 def world(*, now_ns: int | None = None, random: Iterable[int] = ()) -> Iterator[World]:
     """For tests: hooks see this time and draw these numbers; the world tells what they did."""
-    made = World(now_ns, deque(random))
+    made = World(now_ns, iter(random))
     _worlds.append(made)
     try:
         yield made
@@ -65,8 +64,8 @@ def now_ns() -> int:
 
 def random_u32() -> int:
     """A random u32; its call stands alone on the right of an assignment."""
-    drawn = _worlds[-1].drawn
-    return u32(drawn.popleft()) if drawn else random.getrandbits(32)
+    drawn = next(_worlds[-1].drawn, None)
+    return random.getrandbits(32) if drawn is None else u32(drawn)
 
 
 def kick(vcpu: int) -> None:
