@@ -6,7 +6,15 @@ See docs/policies.md. The compiler is in `scx_vsched.policy.compiler`.
 """
 
 from scx_vsched.policy.base import Policy, tunable
-from scx_vsched.policy.intrinsics import kick, now_ns, random_u32, world
+from scx_vsched.policy.intrinsics import (
+    bit_count,
+    kick,
+    lowest_bit,
+    now_ns,
+    random_u32,
+    vcpus_of,
+    world,
+)
 from scx_vsched.policy.mechanism import guest
 from scx_vsched.policy.state import (
     State,
@@ -26,10 +34,12 @@ __all__ = [
     "State",
     "Task",
     "VCpu",
+    "bit_count",
     "counter",
     "guest",
     "histogram",
     "kick",
+    "lowest_bit",
     "now_ns",
     "per_domain",
     "per_scheduler",
@@ -45,5 +55,6 @@ __all__ = [
     "u16",
     "u32",
     "u64",
+    "vcpus_of",
     "world",
 ]

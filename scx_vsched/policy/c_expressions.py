@@ -24,6 +24,7 @@ __all__ = ["CExpressions", "constant"]
 # C's precedences; larger binds tighter.
 _CONDITIONAL, _LOGIC_OR, _LOGIC_AND, _COMPARE, _BITS, _SUM, _PRODUCT, _UNARY, _PRIMARY = range(9)
 _PRECEDENCE = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "//": _PRODUCT, "%": _PRODUCT}
+_BIT_FUNCTIONS = {"bit_count", "lowest_bit"}  # in arith.h
 _INT_MAX = 2**31 - 1
 _SUFFIXES = {"u32": "U", "u64": "ULL", "s64": "LL"}
 _SWAPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
@@ -107,7 +108,8 @@ class CExpressions:
                 return _C(f"READ_ONCE({text})" if self.shared(expr) else text, _PRIMARY)
             case ir.Intrinsic(function=function, arguments=arguments):
                 text = ", ".join(self.bare(argument) for argument in arguments)
-                return _C(f"policy_{function}({text})", _PRIMARY)
+                prefix = "py" if function in _BIT_FUNCTIONS else "policy"
+                return _C(f"{prefix}_{function}({text})", _PRIMARY)
             case ir.Unary(op=op, operand=operand):
                 inner = self._emit(operand).within(_UNARY)
                 gap = "(" if inner.startswith("-") else ""

@@ -90,6 +90,6 @@ def _cost(node: ir.Node, callees: Mapping[str, Cost]) -> Cost:
         total += callees.get(node.function, Cost(0, 0, 0))
     for child in ir.children(node):
         total += _cost(child, callees)
-    if isinstance(node, ir.For):
+    if isinstance(node, ir.For | ir.ForBits):
         return Cost(total.size, total.work * max(1, node.trips), total.locals)
     return total

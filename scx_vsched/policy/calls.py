@@ -30,6 +30,7 @@ _INSTEAD = {
     "any": "combine with `or`",
     "all": "combine with `and`",
     "range": "`range` only stands in a `for` statement",
+    "vcpus_of": "`vcpus_of` only stands in a `for` statement",
     "print": "a hook has no output; test it in CPython instead",
     "len": "the language has no containers",
 }

@@ -72,7 +72,7 @@ def _check_function(function: ir.Function, changing: set[str], reporter: Reporte
                 reporter.report(
                     node.span, "this call changes nothing, and nothing uses its result", "remove it"
                 )
-        if isinstance(node, ir.Function | ir.If | ir.For):
+        if isinstance(node, ir.Function | ir.If | ir.For | ir.ForBits):
             roots = _own_expressions(node)
         elif isinstance(node, ir.Expr):
             continue

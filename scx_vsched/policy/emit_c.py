@@ -170,6 +170,8 @@ class _Function:
                 self._if(statement)
             case ir.For():
                 self._for(statement)
+            case ir.ForBits():
+                self._for_bits(statement)
             case ir.Break():
                 self._write("break;", statement.span)
             case ir.Continue():
@@ -215,6 +217,22 @@ class _Function:
             self._constant_loop(loop)
         else:
             self._counted_loop(loop)
+
+    def _for_bits(self, loop: ir.ForBits) -> None:
+        """Takes the lowest bit from what is left of the mask, in each trip."""
+        target = self.variables[loop.target]
+        left, trip = (self.names.pick_variable(f"{target}_{part}") for part in ("left", "trip"))
+        self._write(f"u64 {left} = {self.expressions.bare(loop.mask)};", loop.span)
+        self._write(
+            f"for (u64 {trip} = 0; {trip} < {loop.trips} && {left}; "
+            f"{left} = py_hide({left} & ({left} - 1)), {trip} = py_hide({trip} + 1)) {{",
+            loop.span,
+        )
+        self.depth += 1
+        self._write(f"{target} = py_lowest_bit({left});", loop.span)
+        self.depth -= 1
+        self._inner(loop.body)
+        self._append("\t" * self.depth + "}")
 
     def _constant_loop(self, loop: ir.For) -> None:
         """All numbers are known and only the loop sees its variable: a plain C loop."""

@@ -53,7 +53,8 @@ def emit_python(program: PolicyProgram, module: str = "") -> dict[str, Callable[
     """
     namespace: dict[str, Any] = {_DIV: floor_div, _MOD: floor_mod, "__name__": module}
     namespace |= {f"__{name}": kind for name, kind in INT_TYPES.items()}
-    namespace |= {f"__{name}": getattr(intrinsics, name) for name in intrinsics.INTRINSICS}
+    asked = (*intrinsics.INTRINSICS, "vcpus_of")
+    namespace |= {f"__{name}": getattr(intrinsics, name) for name in asked}
     names = {f.name: f for f in program.functions}
     found: dict[str, Callable[..., Any]] = {}
     for function in program.functions:
@@ -127,6 +128,9 @@ class _Emitter:
                 bounds = [self._expr(start), self._expr(stop), ast.Constant(step)]
                 loop = ast.Call(ast.Name("range", ast.Load()), bounds, [])
                 return ast.For(ast.Name(target, ast.Store()), loop, self._block(body), [])
+            case ir.ForBits(target=target, mask=mask, body=body):
+                bits = _call("__vcpus_of", [self._expr(mask)])
+                return ast.For(ast.Name(target, ast.Store()), bits, self._block(body), [])
             case ir.Break():
                 return ast.Break()
             case ir.Continue():

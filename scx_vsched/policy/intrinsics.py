@@ -23,9 +23,12 @@ __all__ = [
     "INTRINSICS",
     "Intrinsic",
     "World",
+    "bit_count",
     "kick",
+    "lowest_bit",
     "now_ns",
     "random_u32",
+    "vcpus_of",
     "world",
 ]
 
@@ -73,6 +76,22 @@ def kick(vcpu: int) -> None:
     _worlds[-1].kicked.append(u32(vcpu))
 
 
+def bit_count(mask: int) -> int:
+    """How many bits of the u64 `mask` are set."""
+    return u64(mask).bit_count()
+
+
+def lowest_bit(mask: int) -> int:
+    """The number of the lowest bit set in the u64 `mask`; 64 where none is."""
+    mask = u64(mask)
+    return (mask & -mask).bit_length() - 1 if mask else 64
+
+
+def vcpus_of(mask: int) -> Iterator[int]:
+    """For `for` loops: the numbers of the bits set in the u64 `mask`, the lowest first."""
+    return (bit for bit in range(64) if u64(mask) >> bit & 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Intrinsic:
     """A function of the language: its parameters' types, its result's (None: none), its nature.
@@ -94,6 +113,8 @@ INTRINSICS: dict[str, Intrinsic] = {
         Intrinsic("now_ns", (), _U64, effects=False),
         Intrinsic("random_u32", (), _U32, effects=True),
         Intrinsic("kick", (_U32,), None, effects=True),
+        Intrinsic("bit_count", (_U64,), _U32, effects=False),
+        Intrinsic("lowest_bit", (_U64,), _U32, effects=False),
     )
 }
 """Those that policies import by name, next to the types."""

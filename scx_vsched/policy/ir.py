@@ -47,6 +47,7 @@ __all__ = [
     "ExtremumOp",
     "Field",
     "For",
+    "ForBits",
     "Function",
     "If",
     "Intrinsic",
@@ -351,6 +352,20 @@ class For(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class ForBits(Node):
+    """`for target in vcpus_of(mask): body`: the set bits of a u64, the lowest first.
+
+    `target` is a u32 local, assigned at the start of each trip and kept after the loop. The mask
+    is evaluated once; `trips` is the largest number of bits that can be set in it.
+    """
+
+    target: str
+    mask: Expr
+    trips: int
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Break(Node):
     """Leaves the innermost loop."""
 
@@ -360,7 +375,9 @@ class Continue(Node):
     """Goes on with the innermost loop's next trip."""
 
 
-type Stmt = Assign | Store | Record | Perform | Effect | Return | If | For | Break | Continue
+type Stmt = (
+    Assign | Store | Record | Perform | Effect | Return | If | For | ForBits | Break | Continue
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,17 @@ __all__ = [
 _DECLARERS = {"counter", "histogram", "per_domain", "per_scheduler", "per_task", "per_vcpu"}
 
 LANGUAGE_NAMES = frozenset(
-    {"Policy", "State", "tunable", *_DECLARERS, *INT_TYPES, *INTRINSICS, *VIEWS, *MECHANISMS}
+    {
+        "Policy",
+        "State",
+        "tunable",
+        "vcpus_of",
+        *_DECLARERS,
+        *INT_TYPES,
+        *INTRINSICS,
+        *VIEWS,
+        *MECHANISMS,
+    }
 )
 """What a policy imports from `scx_vsched.policy`."""
 

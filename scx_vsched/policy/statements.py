@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scx_vsched.policy import ir
-from scx_vsched.policy.bounds import interval
+from scx_vsched.policy.bounds import Interval, interval, most_bits
 from scx_vsched.policy.calls import check_statement_call
 from scx_vsched.policy.conversions import coerce, common_type, settle
 from scx_vsched.policy.diagnostics import Refused, Reporter, header_span, span_of
 from scx_vsched.policy.expressions import Expressions
-from scx_vsched.policy.ranges import read_range
+from scx_vsched.policy.ranges import read_mask, read_range
 from scx_vsched.policy.references import check_state, find_reference
 from scx_vsched.policy.refusals import refuse_statement
 from scx_vsched.policy.scope import TAKEN_NAMES, FunctionScope, Reference, Scope, Signature
@@ -164,6 +164,8 @@ class _FunctionChecker:
                 return statement, assigned | {statement.name}
             case ast.If():
                 return self._if(node, assigned)
+            case ast.For(iter=ast.Call(func=ast.Name(id="vcpus_of")) as call, orelse=[]):
+                return self._for_bits(node, call, assigned)
             case ast.For():
                 return self._for(node, assigned)
             case ast.Break():
@@ -371,6 +373,33 @@ class _FunctionChecker:
             after = after_body & after_orelse
         placeholder = ir.Const(span_of(node.test), ir.BOOL, False)
         return ir.If(span_of(node), test or placeholder, body, orelse), after
+
+    def _for_bits(
+        self, node: ast.For, call: ast.Call, assigned: frozenset[str]
+    ) -> tuple[ir.ForBits | None, frozenset[str]]:
+        target = self._target(node.target)
+        mask, trips, bits = None, 64, 64
+        try:
+            mask = read_mask(self.check, call)
+            bits = interval(mask, self.names.intervals, self.scope.tunables).high.bit_length()
+            trips = min(bits, most_bits(mask))
+            known = self.names.locals.get(target) or INT_TYPES["u32"]
+            if known != INT_TYPES["u32"]:
+                raise self.reporter.refuse(
+                    node.target,
+                    f"the loop counts in u32, `{target}` is {_a(known)} already",
+                    "use another variable",
+                )
+            self.names.locals[target] = known
+        except Refused:
+            self.failed = True
+            self.names.locals.setdefault(target, None)
+        if target in self.once:
+            self.names.intervals[target] = Interval(0, max(0, bits - 1))
+        body, _ = self._loop_body(node.body, assigned | {target})
+        if mask is None:
+            return None, assigned
+        return ir.ForBits(span_of(node), target, mask, trips, body), assigned
 
     def _for(self, node: ast.For, assigned: frozenset[str]) -> tuple[ir.For | None, frozenset[str]]:
         if node.orelse:

@@ -28,7 +28,8 @@ DECLARERS = {
 OWNERS = {"task": ("Task", "pid"), "vcpu": ("VCpu", "id"), "domain": ("Task", "domain")}
 """The view whose state a scope's is, and the view's field that tells whose."""
 COUNTERS = {"hits": "counter", "sizes": "histogram"}
-WORDS = ("State", "counter", "histogram", "kick", "now_ns", "random_u32", *DECLARERS.values())
+CALLS = ("bit_count", "kick", "lowest_bit", "now_ns", "random_u32", "vcpus_of")
+WORDS = ("State", "counter", "histogram", *CALLS, *DECLARERS.values())
 
 
 def class_source() -> list[str]:

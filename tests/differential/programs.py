@@ -134,6 +134,9 @@ class Stmt:
                 elif orelse:
                     lines += ["else:", *_indented(orelse)]
                 return lines
+            case "bits":
+                target, mask, body = parts
+                return [f"for {target} in vcpus_of({mask.source()}):", *_indented(body)]
             case "for":
                 target, arguments, body = parts
                 shown = ", ".join(e.source() for e in arguments)
@@ -199,6 +202,7 @@ class Generator:
             returns = VOID
         made = Function(name, method, views, chosen, returns)
         made.body = _Body(self, made).statements()
+        made.effects = any(_changes(statement) for statement in made.body)
         return made
 
     def expression(self, name: str, views: dict[str, str]) -> Function:
@@ -270,7 +274,6 @@ class _Body:
 
     def effect(self) -> Stmt | None:
         """A statement that changes something, or None where nothing can be changed."""
-        self.function.effects = True
         kind = self.random.choice(["store"] * 5 + ["record", "kick", "draw", "perform", "perform"])
         if kind == "kick":
             return Stmt("kick", (self.expr(U32, 2),))
@@ -409,8 +412,25 @@ class _Body:
             arms[0].append(self.give_up())
         return Stmt("if", (test, arms[0], arms[1]))
 
+    def loop_bits(self) -> Stmt:
+        """A loop over the vCPUs of a mask that has few, with none in it: the verifier walks all."""
+        target = self.fresh()
+        few = self.random.choice([0x0D, 0x8000000000000005, 0x10000000100010])
+        value = Expr("binary", U64, ("&", self.strict(U64, 2), Expr("number", None, (few,))))
+        outer = dict(self.readable), dict(self.writable)
+        self.readable[target] = U32
+        if self.random.random() < 0.3:
+            self.writable[target] = U32
+        self.loops += 1
+        body = self.block(0, self.random.randint(1, 3))
+        self.loops -= 1
+        self.readable, self.writable = outer
+        return Stmt("bits", (target, value, body))
+
     def loop(self, depth: int) -> Stmt:
         random = self.random
+        if self.generator.stateful and not self.loops and random.random() < 0.3:
+            return self.loop_bits()
         target = self.fresh()
         bound: Type = (64, True)
         least = 0
@@ -525,6 +545,9 @@ class _Body:
             return self.state(t)
         if self.generator.stateful and t == U64 and random.random() < 0.05:
             return Expr("call", t, ("now_ns", []))
+        if self.generator.stateful and t == U32 and random.random() < 0.1:
+            name = random.choice(["bit_count", "lowest_bit"])
+            return Expr("call", t, (name, [self.variable(U64)]))
         found = [Expr("name", t, (n,)) for n, kind in self.readable.items() if kind == t]
         for variable, view in self.function.views.items():
             fields = self.generator.fields[view]
@@ -669,6 +692,17 @@ class _Body:
         return Expr("call", function.returns, (name, arguments))
 
 
+def _changes(statement: Stmt) -> bool:
+    """Whether the statement, or one within, changes anything but variables."""
+    return statement.kind in {"store", "record", "kick", "perform"} or any(
+        _changes(inner)
+        for part in statement.parts
+        if isinstance(part, list)
+        for inner in part
+        if isinstance(inner, Stmt)
+    )
+
+
 def _is_constant(expr: Expr) -> bool:
     """Whether a compiler might fold `expr`."""
     if expr.kind == "name":
@@ -772,6 +806,19 @@ class _Frame:
                 return statement.kind
             case "if":
                 return self.run(parts[1] if self.value(parts[0]) else parts[2])
+            case "bits":
+                target, mask, body = parts
+                self.types[target] = U32
+                set_bits = self.value(mask)
+                for i in range(64):
+                    if not set_bits >> i & 1:
+                        continue
+                    self.values[target] = i
+                    outcome = self.run(body)
+                    if outcome == "break":
+                        break
+                    if isinstance(outcome, tuple):
+                        return outcome
             case "for":
                 target, arguments, body = parts
                 typed = [e.type for e in arguments[:2] if e.type is not None]
@@ -858,6 +905,9 @@ class _Frame:
         if name == "random_u32":
             return self.evaluator.model.draw()
         values = [self.value(e) for e in arguments]
+        if name in {"bit_count", "lowest_bit"}:
+            bits = [i for i in range(64) if values[0] >> i & 1]
+            return len(bits) if name == "bit_count" else min(bits, default=64)
         if name in {"min", "max"}:
             return sorted(values)[0 if name == "min" else -1]
         t = expr.type

@@ -1,7 +1,8 @@
 """Random functions on random inputs: an evaluator of our own, CPython and BPF must agree.
 
 Inputs of a function are a sequence of calls; after each, the result, all state, the counters and
-what the function did to the world are compared. `VSCHED_SEED` repeats a run, `VSCHED_PAIRS` asks for more pairs of function and input.
+what the function did to the world are compared. `VSCHED_SEED` repeats a run, `VSCHED_PAIRS` asks
+for more pairs of function and input.
 """
 
 from __future__ import annotations
