@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from scx_vsched.bpf.compile import compile_c
@@ -29,9 +30,12 @@ def build(
     """Compiles the policy file `policy` to the object `out`, and its C to `keep_c` if given.
 
     `without` names features of the mechanism to leave out. The policy file is read, never run.
-    Raises PolicyError for a mistake in the policy, UserError for everything else.
+    Prints warnings on standard error. Raises PolicyError for a mistake in the policy, UserError for
+    everything else.
     """
     program = compile_file(policy)
+    for warning in program.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     source = render(program, without)
     if keep_c is not None:
         try:

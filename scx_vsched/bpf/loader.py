@@ -21,6 +21,7 @@ from scx_vsched.bpf.kernel import SCHED_EXT, attached_scheduler, kernel_btf, sch
 from scx_vsched.bpf.libbpf import BpfError
 from scx_vsched.bpf.model import ObjectMeta
 from scx_vsched.bpf.object import Object
+from scx_vsched.bpf.refusal import explain_refusal
 from scx_vsched.errors import UserError
 from scx_vsched.version import VERSION
 
@@ -439,13 +440,12 @@ def _load_error(path: Path, error: BpfError) -> LoadError:
         return LoadError(f"{path}: {error.message}{detail}", hint, log)
     end = next((i for i, line in enumerate(log) if "END PROG LOAD LOG" in line), len(log))
     verdict = [line for line in log[begin + 1 : end] if not line.startswith("processed ")]
-    source, where = 0, ""
-    for i, line in enumerate(verdict):
-        if found := re.match(r"; .* @ (\S+:\d+)$", line):
-            source, where = i, f" at {found[1]}"
+    refusal = explain_refusal(verdict)
+    where = f" at {refusal.place}" if refusal.place else ""
     # From 7.3 on the verifier explains itself after the refusal, at some length.
-    said = verdict[source : source + _LOG_FROM_SOURCE] if where else verdict[-_LOG_TAIL:]
-    tail = "".join(f"\n  {line}" for line in said if line.strip())
+    said = verdict[refusal.since :][:_LOG_FROM_SOURCE] if where else verdict[-_LOG_TAIL:]
+    known = [f"where {refusal.known}"] if refusal.known else []
+    tail = "".join(f"\n  {line}" for line in [*known, *said] if line.strip())
     return LoadError(
         f"{path}: the kernel's verifier refuses {failed[1]}{where}{tail}",
         "`run -v` prints its whole log",

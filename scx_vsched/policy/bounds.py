@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from scx_vsched.policy.program import Tunable
 
-__all__ = ["Interval", "interval", "most_bits", "trips"]
+__all__ = ["Interval", "exact", "interval", "most_bits", "trips"]
+
+
+_WIDEST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,14 @@ def most_bits(mask: ir.Expr) -> int:
             return most_bits(operand)
         case _:
             return ir.int_type(mask).bits
+
+
+def exact(op: str, a: Interval, b: Interval) -> Interval | None:
+    """Bounds of what `+ - * <<` give before they wrap; None where they are not known."""
+    if op == "<<":
+        shifts = b.low == b.high and 0 <= b.low < _WIDEST
+        return Interval(a.low << b.low, a.high << b.low) if shifts else None
+    return _binary(op, a, b, _WIDEST) if op in {"+", "-", "*"} else None
 
 
 def trips(start: Interval, stop: Interval, step: int) -> Interval:

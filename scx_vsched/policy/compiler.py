@@ -129,7 +129,7 @@ def _finish(program: PolicyProgram, reporter: Reporter) -> PolicyProgram:
                 found = Cost(0, 0, 0)
         costs[function.name] = found
     reporter.check()
-    finished = dataclasses.replace(program, functions=tuple(functions))
+    finished = dataclasses.replace(program, functions=tuple(functions), warnings=reporter.warnings)
     check_effects(finished, reporter)
     reporter.check()
     return finished

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from scx_vsched.policy.types import INT_TYPES, IntType
 
 if TYPE_CHECKING:
+    from scx_vsched.policy.diagnostics import Diagnostic
     from scx_vsched.policy.ir import Function, ScalarType
     from scx_vsched.policy.mechanism import Mechanism
 
@@ -94,6 +95,7 @@ class PolicyProgram:
     functions: tuple[Function, ...]
     states: tuple[State, ...] = ()
     counters: tuple[Counter, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()  # correct, and yet hardly meant
 
     def function(self, name: str) -> Function:
         """The function with the unique name `name`; KeyError if there is none."""
