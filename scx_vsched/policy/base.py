@@ -14,8 +14,11 @@ from scx_vsched.errors import UserError
 from scx_vsched.policy.state import keep, state_class
 
 if TYPE_CHECKING:
+    from scx_vsched.policy.hooks import Hooks
     from scx_vsched.policy.mechanism import Mechanism
     from scx_vsched.policy.program import PolicyProgram
+else:
+    Hooks = object  # hooks are compiled; editors complete them all the same
 
 __all__ = ["Policy", "policy_class", "tunable"]
 
@@ -38,7 +41,7 @@ def tunable(
     return default
 
 
-class Policy:
+class Policy(Hooks):
     """Base of all policies: `class MyPolicy(Policy):` in a file of its own.
 
     An object takes values for tunables by name, checked against their bounds:

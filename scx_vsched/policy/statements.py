@@ -222,7 +222,9 @@ class _FunctionChecker:
     def _store(self, node: ast.stmt, target: ast.Attribute, value: ast.expr) -> ir.Store:
         found = check_state(self.check, target)
         if found is None:
-            self._target(target)  # says what cannot be assigned
+            name = target.value.id if isinstance(target.value, ast.Name) else ""
+            if self.names.locals.get(name, ir.BOOL) is not None:
+                self._target(target)  # says what cannot be assigned
             raise Refused
         known = self.check.value(value, found.type, f"for `{target.attr}`")
         match known:
