@@ -85,6 +85,10 @@ def _checked(check: Expressions, node: ast.Call) -> _Found:
             return _function(check, node, check.scope.functions[name])
         case ast.Name(id=name):
             return _unknown(check, node, name)
+        case ast.Attribute(value=ast.Attribute(value=ast.Name(id="self"), attr=name)) if (
+            name in check.scope.broken
+        ):
+            raise Refused
         case ast.Attribute(value=ast.Name(id=owner)) if owner in check.names.views:
             raise reporter.refuse(node, f"`{owner}` has fields, no methods", "drop the parentheses")
         case _:
