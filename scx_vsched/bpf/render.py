@@ -163,6 +163,7 @@ def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
         autoescape=False,  # noqa: S701 - the output is C
     )
     environment.filters["c_int"] = _c_int
+    environment.filters["comment"] = _comment
     text = environment.get_template(program.mechanism.template).render(
         meta=meta,
         meta_lines=_c_string_lines(meta.to_json()),

@@ -111,3 +111,10 @@ class Hooks:
         whether its slice ends now.
         """
         raise NotImplementedError
+
+    def on_timer(self, sched: Sched) -> u64:
+        """A timer of the policy's own has run out, the first time when the scheduler starts;
+        returns the time until the next, at least 100 us, in ns; 0 ends it. Asked on some
+        vCPU, whatever runs there; `sched.vtime` is 0.
+        """
+        raise NotImplementedError

@@ -35,7 +35,7 @@ DECLARERS: dict[str, Owner] = {
 """What declares state, and whose it is."""
 
 MAX_STATE_BYTES = 256
-"""Of one class: each task, vCPU and cgroup has as much."""
+"""Of all that one task, say, has: there are many, and BPF copies no more at once."""
 
 _TEXTS = ("doc", "unit")
 
@@ -97,18 +97,17 @@ def read_state_class(scope: Scope, node: ast.ClassDef) -> StateClass:
         raise reporter.refuse(
             header_span(node), f"`{node.name}` has no fields", "write `name: u64 = 0`, for instance"
         )
-    size = sum(1 if f.type == ir.BOOL else _bytes(f) for f in fields.values())
-    if size > MAX_STATE_BYTES:
-        raise reporter.refuse(
-            header_span(node),
-            f"`{node.name}` has {size} bytes; {MAX_STATE_BYTES} are allowed",
-            "use fewer fields or narrower types",
-        )
     return StateClass(node.name, doc, tuple(fields.values()))
 
 
-def _bytes(field: StateField) -> int:
-    return 1 if isinstance(field.type, ir.BoolType) else field.type.bits // 8
+def _bytes(cls: StateClass) -> int:
+    """What C makes of it: each field at a multiple of its size, the whole of the largest."""
+    size, largest = 0, 1
+    for field in cls.fields:
+        width = 1 if isinstance(field.type, ir.BoolType) else field.type.bits // 8
+        size = -(-size // width) * width + width
+        largest = max(largest, width)
+    return -(-size // largest) * largest
 
 
 def read_state(scope: Scope, node: ast.Assign, call: ast.Call, name: str, declarer: str) -> State:
@@ -123,7 +122,16 @@ def read_state(scope: Scope, node: ast.Assign, call: ast.Call, name: str, declar
                     f"`{cls}` is no class of state above",
                     closest(cls, scope.state_classes) or f"write `class {cls}(State):` above",
                 )
-            return State(name, DECLARERS[declarer], found)
+            owner = DECLARERS[declarer]
+            others = [s.cls for s in scope.states.values() if s.scope == owner]
+            size = sum(_bytes(cls) for cls in (found, *others))
+            if size > MAX_STATE_BYTES:
+                raise scope.reporter.refuse(
+                    node,
+                    f"with `{name}` each has {size} bytes of state; {MAX_STATE_BYTES} are allowed",
+                    "use fewer fields or narrower types",
+                )
+            return State(name, owner, found)
         case _:
             raise scope.reporter.refuse(
                 call, f"`{declarer}` takes a class of state", f"write `{declarer}(Account)`"

@@ -201,6 +201,15 @@ guest = Mechanism(
             "its slice ends now.",
             optional=True,
         ),
+        Hook(
+            "on_timer",
+            (_SCHED,),
+            "u64",
+            "A timer of the policy's own has run out, the first time when the scheduler starts; "
+            "returns the time until the next, at least 100 us, in ns; 0 ends it. Asked on some "
+            "vCPU, whatever runs there; `sched.vtime` is 0.",
+            optional=True,
+        ),
     ),
     features=(
         Feature("cgroups", "share vCPUs by cgroup weight (cpu.weight)"),

@@ -144,6 +144,11 @@ def build_library(
     """
     if kernel not in KERNELS:
         raise UserError(f"no simulated kernel {kernel!r}", f"there are {', '.join(KERNELS)}")
+    if program is not None and any(f.name == "on_timer" for f in program.functions):
+        raise UserError(
+            f"{program.name} has a timer (on_timer), and simulated kernels have none",
+            "try it in a VM: `scx_vsched vm run`",
+        )
     clang = find_clang()
     include = include_dir()
     flags = [

@@ -293,7 +293,7 @@ def test_the_state_of_a_task_on_another_vcpu_is_not_changed() -> None:
         ("credit = 0", "holds fields only"),
         ("credit: u64 = 0; credit: u64 = 1", "a second field"),
         ("pass", "has no fields"),
-        ("; ".join(f"c{i}: u64 = 0" for i in range(33)), "264 bytes"),
+        ("; ".join(f"c{i}: u64 = 0; d{i}: u8 = 0" for i in range(17)), "272 bytes"),
     ],
 )
 def test_wrong_classes_of_state(line: str, message: str) -> None:
