@@ -258,6 +258,7 @@ class SchedulerObject:
                     f"time-out of {timeout_ms} ms is out of range: 1 to {MAX_TIMEOUT_MS} ms"
                 )
             self._set_member("timeout_ms", timeout_ms)
+            self.set_constant("watchdog_ms", timeout_ms)
         if exit_dump_len is not None:
             if not 0 <= exit_dump_len <= MAX_EXIT_DUMP_LEN:
                 raise UserError(

@@ -304,7 +304,10 @@ def _chosen_kernels(
 
 @app.command("bench")
 def bench_command(
-    kernel: _Kernel = "newest",
+    kernels: Annotated[
+        str,
+        typer.Option("--kernels", "-k", metavar="LIST", help="Kernels, with commas between them."),
+    ] = "newest",
     policy: Annotated[
         str, typer.Option("--policy", "-p", help="Policy by name, or a file.")
     ] = "core",
@@ -331,20 +334,25 @@ def bench_command(
     """
     from scx_vsched.vm.bench import bench
     from scx_vsched.vm.bench_report import as_markdown
-    from scx_vsched.vm.kernels import find_kernels, select
     from scx_vsched.vm.progress import step
 
     with step("Measuring", quiet) as say:
-        report = bench(
-            select(find_kernels(), kernel),
-            policy,
-            rounds=rounds,
-            seconds=seconds,
-            workloads=workload or (),
-            accelerator=accel,
-            say=say,
-        )
-    text = as_markdown([report])
+        reports = [
+            bench(
+                kernel,
+                policy,
+                rounds=rounds,
+                seconds=seconds,
+                workloads=workload or (),
+                accelerator=accel,
+                say=say,
+            )
+            for kernel in _chosen_kernels(tuple(kernels.split(",")), False, say)
+        ]
+    text = as_markdown(reports)
     if markdown is not None:
         markdown.write_text(text)
-    print(json.dumps(asdict(report), indent=2) if as_json else text, end="\n" if as_json else "")
+    if as_json:
+        print(json.dumps([asdict(report) for report in reports], indent=2))
+    else:
+        print(text, end="")

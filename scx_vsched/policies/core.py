@@ -4,9 +4,11 @@ from scx_vsched.policy import Policy, Sched, Task, VCpu, guest, tunable, u32, u6
 
 NICE_0_WEIGHT = 1024
 FULL_CAPACITY = 1024
+SAME_LLC = 1
 SAME_NODE = 2
 ANYWHERE = 3
 STRONG_PERCENT = 75
+PASSED = 8
 
 
 class Core(Policy):
@@ -79,6 +81,15 @@ class Core(Policy):
         """Where many wait anyway, a warm cache is worth more than the first free vCPU."""
         return task.is_waking and vcpu.queued + vcpu.llc_queued >= vcpu.llc_vcpus
 
+    def passes(self, task: Task, vcpu: VCpu) -> bool:
+        """A few, where the queue would put them near its head: the vCPU has got as far as they."""
+        return (
+            vcpu.passed < PASSED
+            and self.stays(task, vcpu)
+            and not self.is_before(vcpu.vtime, task.vtime)
+            and not (task.is_idle_class or task.is_batch)
+        )
+
     def batch(self, vcpu: VCpu) -> u32:
         """A few at once from a long queue, where the order matters less than the cost."""
         return max(vcpu.queued // 2, 1)
@@ -94,6 +105,8 @@ class Core(Policy):
 
     def balances(self, vcpu: VCpu, victim: VCpu, distance: u32) -> bool:
         """When no more wait for each vCPU afterwards than there; across nodes half as many."""
+        if distance == SAME_LLC:
+            return victim.queued >= vcpu.queued + 2
         here = (vcpu.llc_queued + 1) * victim.llc_vcpus
         there = (victim.llc_queued - 1) * vcpu.llc_vcpus
         return there >= (here if distance <= SAME_NODE else 2 * here)

@@ -42,7 +42,7 @@ class Hooks:
 
     def max_wait_ms(self, task: Task) -> u32:
         """How long `task` may wait in a queue before it runs next whatever its key, give or
-        take half a second.
+        take half a second; half the watchdog's time at most.
         """
         raise NotImplementedError
 
@@ -76,6 +76,13 @@ class Hooks:
         """
         raise NotImplementedError
 
+    def passes(self, task: Task, vcpu: VCpu) -> bool:
+        """Whether `task`, which has just woken and finds no idle vCPU, goes past the queue
+        of `vcpu`, to run after those that were taken from it. It costs less than
+        queueing, but what went past can be neither stolen nor overtaken.
+        """
+        raise NotImplementedError
+
     def batch(self, vcpu: VCpu) -> u32:
         """How many waiting tasks `vcpu` takes from its queue at once, 1 to 8. More cost less
         each, but what is taken can be neither stolen nor overtaken.
@@ -90,9 +97,9 @@ class Hooks:
         raise NotImplementedError
 
     def balances(self, vcpu: VCpu, victim: VCpu, distance: u32) -> bool:
-        """Whether `vcpu`, busy itself, takes a task from the queue of another cache, that of
-        `victim`; `distance` is 2 on the same NUMA node, 3 across nodes. Asked every
-        quarter of a second at most, of caches whose queue holds tasks.
+        """Whether `vcpu`, busy itself, takes a task that waits for `victim` (`distance` 1,
+        same cache) or in the queue of its cache (2 on the same NUMA node, 3 across
+        nodes). Asked every quarter of a second at most, where tasks wait.
         """
         raise NotImplementedError
 

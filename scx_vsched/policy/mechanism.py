@@ -118,7 +118,7 @@ guest = Mechanism(
             (_TASK,),
             "u32",
             "How long `task` may wait in a queue before it runs next whatever its key, give or "
-            "take half a second.",
+            "take half a second; half the watchdog's time at most.",
         ),
         Hook(
             "preempts",
@@ -157,6 +157,14 @@ guest = Mechanism(
             "the cache; vCPUs with nothing to do may still steal it.",
         ),
         Hook(
+            "passes",
+            (_TASK, _VCPU),
+            "bool",
+            "Whether `task`, which has just woken and finds no idle vCPU, goes past the queue of "
+            "`vcpu`, to run after those that were taken from it. It costs less than queueing, but "
+            "what went past can be neither stolen nor overtaken.",
+        ),
+        Hook(
             "batch",
             (_VCPU,),
             "u32",
@@ -174,9 +182,9 @@ guest = Mechanism(
             "balances",
             (_VCPU, Parameter("victim", "VCpu"), Parameter("distance", "u32")),
             "bool",
-            "Whether `vcpu`, busy itself, takes a task from the queue of another cache, that of "
-            "`victim`; `distance` is 2 on the same NUMA node, 3 across nodes. Asked every quarter "
-            "of a second at most, of caches whose queue holds tasks.",
+            "Whether `vcpu`, busy itself, takes a task that waits for `victim` (`distance` 1, same "
+            "cache) or in the queue of its cache (2 on the same NUMA node, 3 across nodes). Asked "
+            "every quarter of a second at most, where tasks wait.",
         ),
         Hook(
             "on_start",
@@ -225,13 +233,14 @@ guest = Mechanism(
         Stat("preempted", "took the vCPU from the task that ran there"),
         Stat("queued_llc", "queued for any vCPU of a cache"),
         Stat("queued_vcpu", "queued for one vCPU"),
+        Stat("passed", "woken past the queue of their vCPU"),
         Stat("queued_kthread", "kernel threads of one vCPU, put straight onto it"),
         Stat("kicked_idle", "idle vCPUs woken for a queued task"),
         Stat("dispatched_llc", "started from the cache's queue"),
         Stat("dispatched_vcpu", "started from the vCPU's own queue"),
         Stat("stolen_near", "taken from another vCPU of the cache by one with nothing to do"),
         Stat("stolen_far", "taken from another cache by a vCPU with nothing to do"),
-        Stat("balanced", "taken from another cache, where more waited, by a busy vCPU"),
+        Stat("balanced", "taken from where more waited by a busy vCPU"),
         Stat("rescued", "ran because they had waited too long"),
         Stat("kept", "ran on with a new slice, since nobody ahead of them waited"),
         Stat("hotplug", "vCPUs that came online or went offline"),

@@ -78,6 +78,7 @@ class VCpu(_View):
     latency_ns: u64 = _attr(0, "mean time for which it is taken away; 0 never or unknown", "ns")
     stack: u32 = _attr(0, "lowest vCPU on the same hardware thread: its own id unless stacked")
     queued: u32 = _attr(0, "tasks in the queue of this vCPU")
+    passed: u32 = _attr(0, "tasks put past its queue since it last took one from there")
     llc: u32 = _attr(0, "index of its last-level cache")
     llc_queued: u32 = _attr(0, "tasks in the queue of its last-level cache")
     llc_vcpus: u32 = _attr(1, "online vCPUs that share its last-level cache")

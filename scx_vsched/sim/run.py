@@ -193,6 +193,7 @@ def simulate(
         if options.scheduler and not result.failed:
             library.set_constant("nr_vcpu_ids", len(machine.vcpus))
             library.set_constant("tick_ns", machine.tick_ns, 8)
+            library.set_constant("watchdog_ms", options.timeout_ms)
             feeder = Feeder(library, machine)
             tables[-1].feed = layout.FEED(feeder.update)
             for slot, value in (tunables or {}).items():

@@ -18,10 +18,10 @@ def as_markdown(reports: list[BenchReport]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `scx_vsched vm bench --markdown docs/benchmarks.md`. Ratios are ours over the",
-        "kernel's default scheduler, alternated within one boot; in brackets the 95 % interval of",
-        "the paired rounds. The twin is the default scheduler over itself in the same rounds: no",
-        "difference smaller than its interval means anything.",
+        "Written by `scx_vsched vm bench -k oldest,newest --markdown docs/benchmarks.md`. Ratios",
+        "are ours over the kernel's default scheduler, alternated within one boot; in brackets the",
+        "95 % interval of the paired rounds. The twin is the default scheduler over itself in the",
+        "same rounds: no difference smaller than its interval means anything.",
     ]
     for report in reports:
         lines += ["", f"## {report.policy} on {report.where}", ""]

@@ -23,27 +23,29 @@ const char vsched_meta[] SEC(".vsched") =
 	"le vCPU of another node\",\"name\":\"idle_any\"},{\"doc\":\"placed near their waker\",\"name\":\"fol"
 	"lowed_waker\"},{\"doc\":\"took the vCPU from the task that ran there\",\"name\":\"preempted\"},{\""
 	"doc\":\"queued for any vCPU of a cache\",\"name\":\"queued_llc\"},{\"doc\":\"queued for one vCPU\","
-	"\"name\":\"queued_vcpu\"},{\"doc\":\"kernel threads of one vCPU, put straight onto it\",\"name\":\""
-	"queued_kthread\"},{\"doc\":\"idle vCPUs woken for a queued task\",\"name\":\"kicked_idle\"},{\"doc"
-	"\":\"started from the cache's queue\",\"name\":\"dispatched_llc\"},{\"doc\":\"started from the vCP"
-	"U's own queue\",\"name\":\"dispatched_vcpu\"},{\"doc\":\"taken from another vCPU of the cache by"
-	" one with nothing to do\",\"name\":\"stolen_near\"},{\"doc\":\"taken from another cache by a vCP"
-	"U with nothing to do\",\"name\":\"stolen_far\"},{\"doc\":\"taken from another cache, where more "
-	"waited, by a busy vCPU\",\"name\":\"balanced\"},{\"doc\":\"ran because they had waited too long\""
-	",\"name\":\"rescued\"},{\"doc\":\"ran on with a new slice, since nobody ahead of them waited\",\""
-	"name\":\"kept\"},{\"doc\":\"vCPUs that came online or went offline\",\"name\":\"hotplug\"},{\"doc\":\""
-	"topologies that were put in force after the first\",\"name\":\"topologies\"},{\"doc\":\"tasks mo"
-	"ved to another cache's queue because the topology changed\",\"name\":\"settled\"},{\"doc\":\"tim"
-	"es that new capacities or latencies were taken over\",\"name\":\"capacities\"},{\"doc\":\"ticks "
-	"that came late: their vCPU had been taken away while it was busy\",\"name\":\"gaps\"}],\"tunab"
-	"les\":[{\"default\":5000,\"doc\":\"run before others get a turn\",\"frozen\":false,\"max\":100000,\""
-	"min\":100,\"name\":\"slice_us\",\"type\":\"u64\",\"unit\":\"us\"},{\"default\":10,\"doc\":\"bound on waiti"
-	"ng, however small the weight\",\"frozen\":false,\"max\":25,\"min\":1,\"name\":\"max_wait_s\",\"type\""
-	":\"u64\",\"unit\":\"s\"},{\"default\":2,\"doc\":\"waiting tasks needed to steal across NUMA nodes\","
-	"\"frozen\":false,\"max\":1024,\"min\":1,\"name\":\"steal_node_min\",\"type\":\"u64\",\"unit\":\"tasks\"}],"
-	"\"version\":\"X\"}";
+	"\"name\":\"queued_vcpu\"},{\"doc\":\"woken past the queue of their vCPU\",\"name\":\"passed\"},{\"doc"
+	"\":\"kernel threads of one vCPU, put straight onto it\",\"name\":\"queued_kthread\"},{\"doc\":\"id"
+	"le vCPUs woken for a queued task\",\"name\":\"kicked_idle\"},{\"doc\":\"started from the cache's"
+	" queue\",\"name\":\"dispatched_llc\"},{\"doc\":\"started from the vCPU's own queue\",\"name\":\"disp"
+	"atched_vcpu\"},{\"doc\":\"taken from another vCPU of the cache by one with nothing to do\",\"n"
+	"ame\":\"stolen_near\"},{\"doc\":\"taken from another cache by a vCPU with nothing to do\",\"name"
+	"\":\"stolen_far\"},{\"doc\":\"taken from where more waited by a busy vCPU\",\"name\":\"balanced\"},"
+	"{\"doc\":\"ran because they had waited too long\",\"name\":\"rescued\"},{\"doc\":\"ran on with a ne"
+	"w slice, since nobody ahead of them waited\",\"name\":\"kept\"},{\"doc\":\"vCPUs that came onlin"
+	"e or went offline\",\"name\":\"hotplug\"},{\"doc\":\"topologies that were put in force after the"
+	" first\",\"name\":\"topologies\"},{\"doc\":\"tasks moved to another cache's queue because the to"
+	"pology changed\",\"name\":\"settled\"},{\"doc\":\"times that new capacities or latencies were ta"
+	"ken over\",\"name\":\"capacities\"},{\"doc\":\"ticks that came late: their vCPU had been taken a"
+	"way while it was busy\",\"name\":\"gaps\"}],\"tunables\":[{\"default\":5000,\"doc\":\"run before oth"
+	"ers get a turn\",\"frozen\":false,\"max\":100000,\"min\":100,\"name\":\"slice_us\",\"type\":\"u64\",\"un"
+	"it\":\"us\"},{\"default\":10,\"doc\":\"bound on waiting, however small the weight\",\"frozen\":fals"
+	"e,\"max\":25,\"min\":1,\"name\":\"max_wait_s\",\"type\":\"u64\",\"unit\":\"s\"},{\"default\":2,\"doc\":\"wait"
+	"ing tasks needed to steal across NUMA nodes\",\"frozen\":false,\"max\":1024,\"min\":1,\"name\":\"s"
+	"teal_node_min\",\"type\":\"u64\",\"unit\":\"tasks\"}],\"version\":\"X\"}";
 
 /* ---- Constants that the loader sets, and state ---- */
+
+#define WATCHDOG_MS 30000
 
 /*
  * Tunables, one slot of eight bytes each in the order of the object's description. User space
@@ -61,6 +63,7 @@ volatile struct {
 
 const volatile u32 nr_vcpu_ids = 1; /* possible vCPUs */
 const volatile u64 tick_ns = 4000000; /* the kernel's tick: 1 s / CONFIG_HZ */
+const volatile u32 watchdog_ms = WATCHDOG_MS; /* after which the kernel's watchdog ends us */
 const volatile u32 exit_dump_len = 32768;
 
 #define MAX_VCPUS 4096
@@ -128,7 +131,8 @@ struct vcpu {
 	u64 vtime; /* of the most advanced task that has started to run here */
 	u32 queued; /* tasks in its queue */
 	u16 pace; /* what a task's time here is worth; from the topology, too */
-	u16 dispatches;
+	u8 dispatches;
+	u8 passed; /* tasks that went past its queue since it last looked there */
 	struct patience patience;
 	u64 running_vtime;
 	u32 running_weight;
@@ -265,13 +269,14 @@ enum stat {
 	STAT_PREEMPTED, /* took the vCPU from the task that ran there */
 	STAT_QUEUED_LLC, /* queued for any vCPU of a cache */
 	STAT_QUEUED_VCPU, /* queued for one vCPU */
+	STAT_PASSED, /* woken past the queue of their vCPU */
 	STAT_QUEUED_KTHREAD, /* kernel threads of one vCPU, put straight onto it */
 	STAT_KICKED_IDLE, /* idle vCPUs woken for a queued task */
 	STAT_DISPATCHED_LLC, /* started from the cache's queue */
 	STAT_DISPATCHED_VCPU, /* started from the vCPU's own queue */
 	STAT_STOLEN_NEAR, /* taken from another vCPU of the cache by one with nothing to do */
 	STAT_STOLEN_FAR, /* taken from another cache by a vCPU with nothing to do */
-	STAT_BALANCED, /* taken from another cache, where more waited, by a busy vCPU */
+	STAT_BALANCED, /* taken from where more waited by a busy vCPU */
 	STAT_RESCUED, /* ran because they had waited too long */
 	STAT_KEPT, /* ran on with a new slice, since nobody ahead of them waited */
 	STAT_HOTPLUG, /* vCPUs that came online or went offline */
@@ -427,6 +432,7 @@ struct vcpu_view {
 	u64 latency_ns;
 	u32 stack;
 	u32 queued;
+	u32 passed;
 	u32 llc;
 	u32 llc_queued;
 	u32 llc_vcpus;
@@ -463,6 +469,11 @@ static __always_inline u32 vcpu_stack(const struct vcpu_view *view)
 static __always_inline u32 vcpu_queued(const struct vcpu_view *view)
 {
 	return view->queued;
+}
+
+static __always_inline u32 vcpu_passed(const struct vcpu_view *view)
+{
+	return view->passed;
 }
 
 static __always_inline u32 vcpu_llc(const struct vcpu_view *view)
@@ -808,103 +819,114 @@ static __always_inline bool hook_preempts(const struct task_view *task,
 }
 
 /* What ran, as if on a vCPU of full capacity, divided by the weight. */
-#line 38 "scx_vsched/policies/core.py"
+#line 40 "scx_vsched/policies/core.py"
 static __always_inline u64 hook_charge_ns(const struct task_view *task,
 		const struct vcpu_view *vcpu)
 {
-#line 40 "scx_vsched/policies/core.py"
+#line 42 "scx_vsched/policies/core.py"
 	u64 worth = task_ran_ns(task) * py_max_u32(vcpu_pace(vcpu), 1) / 1024;
 	return py_div_u64(worth * 1024, py_max_u32(task_weight(task), 1));
 }
 
 /* Whether virtual time `a` precedes `b`; virtual times wrap around. */
-#line 101 "scx_vsched/policies/core.py"
+#line 114 "scx_vsched/policies/core.py"
 static __always_inline bool fn_is_before(u64 a, u64 b)
 {
 	return a != b && b - a < 9223372036854775808ULL;
 }
 
 /* A sleeper keeps its lag, up to one slice. */
-#line 43 "scx_vsched/policies/core.py"
+#line 45 "scx_vsched/policies/core.py"
 static __always_inline u64 hook_wakeup_vtime(const struct task_view *task,
 		const struct sched_view *sched)
 {
-#line 45 "scx_vsched/policies/core.py"
+#line 47 "scx_vsched/policies/core.py"
 	u64 earliest = sched_vtime(sched) - tunables.slice_us * 1000;
 	return fn_is_before(task_vtime(task), earliest) ? earliest : task_vtime(task);
 }
 
 /* Well below the time at which the kernel's watchdog would end the scheduler. */
-#line 52 "scx_vsched/policies/core.py"
+#line 54 "scx_vsched/policies/core.py"
 static __always_inline u32 hook_max_wait_ms(const struct task_view *task)
 {
 	return (u32)tunables.max_wait_s * 1000;
 }
 
 /* Any idle vCPU is better than waiting. */
-#line 64 "scx_vsched/policies/core.py"
+#line 66 "scx_vsched/policies/core.py"
 static __always_inline u32 hook_idle_scope(const struct task_view *task,
 		const struct vcpu_view *vcpu)
 {
-#line 66 "scx_vsched/policies/core.py"
+#line 68 "scx_vsched/policies/core.py"
 	return 3;
 }
 
 /* One of each stack, since the others wait for it; no less than most of the mean. */
-#line 68 "scx_vsched/policies/core.py"
+#line 70 "scx_vsched/policies/core.py"
 static __always_inline bool hook_is_strong(const struct vcpu_view *vcpu,
 		const struct sched_view *sched)
 {
-#line 70 "scx_vsched/policies/core.py"
+#line 72 "scx_vsched/policies/core.py"
 	return vcpu_stack(vcpu) == vcpu_id(vcpu) && vcpu_capacity(vcpu) * 100 >= sched_mean_capacity(sched) * 75;
 }
 
 /* Into the waker's cache, where the data are; within it only to a far shorter queue. */
-#line 72 "scx_vsched/policies/core.py"
+#line 74 "scx_vsched/policies/core.py"
 static __always_inline bool hook_follows_waker(const struct task_view *task,
 		const struct vcpu_view *waker, const struct vcpu_view *vcpu, bool sync)
 {
-#line 74 "scx_vsched/policies/core.py"
+#line 76 "scx_vsched/policies/core.py"
 	if (vcpu_llc(waker) != vcpu_llc(vcpu)) {
 		return sync && vcpu_llc_queued(waker) <= vcpu_llc_queued(vcpu);
 	}
-#line 76 "scx_vsched/policies/core.py"
+#line 78 "scx_vsched/policies/core.py"
 	return !sync && 2 * (vcpu_queued(waker) + 1) < vcpu_queued(vcpu);
 }
 
 /* Where many wait anyway, a warm cache is worth more than the first free vCPU. */
-#line 78 "scx_vsched/policies/core.py"
+#line 80 "scx_vsched/policies/core.py"
 static __always_inline bool hook_stays(const struct task_view *task, const struct vcpu_view *vcpu)
 {
 	return task_is_waking(task) && vcpu_queued(vcpu) + vcpu_llc_queued(vcpu) >= vcpu_llc_vcpus(vcpu);
 }
 
+/* A few, where the queue would put them near its head: the vCPU has got as far as they. */
+#line 84 "scx_vsched/policies/core.py"
+static __always_inline bool hook_passes(const struct task_view *task, const struct vcpu_view *vcpu)
+{
+	return vcpu_passed(vcpu) < 8 && hook_stays(task, vcpu) && !fn_is_before(vcpu_vtime(vcpu), task_vtime(task)) && !(task_is_idle_class(task) || task_is_batch(task));
+}
+
 /* A few at once from a long queue, where the order matters less than the cost. */
-#line 82 "scx_vsched/policies/core.py"
+#line 93 "scx_vsched/policies/core.py"
 static __always_inline u32 hook_batch(const struct vcpu_view *vcpu)
 {
 	return py_max_u32(vcpu_queued(vcpu) / 2, 1);
 }
 
 /* Within the node always, across nodes when waiting there would take long. */
-#line 86 "scx_vsched/policies/core.py"
+#line 97 "scx_vsched/policies/core.py"
 static __always_inline bool hook_steals(const struct vcpu_view *vcpu,
 		const struct vcpu_view *victim, u32 distance)
 {
-#line 91 "scx_vsched/policies/core.py"
+#line 102 "scx_vsched/policies/core.py"
 	if (vcpu_stack(vcpu) == vcpu_stack(victim)) {
 		return false;
 	}
-#line 93 "scx_vsched/policies/core.py"
+#line 104 "scx_vsched/policies/core.py"
 	return distance <= 2 || vcpu_queued(victim) + vcpu_llc_queued(victim) >= tunables.steal_node_min;
 }
 
 /* When no more wait for each vCPU afterwards than there; across nodes half as many. */
-#line 95 "scx_vsched/policies/core.py"
+#line 106 "scx_vsched/policies/core.py"
 static __always_inline bool hook_balances(const struct vcpu_view *vcpu,
 		const struct vcpu_view *victim, u32 distance)
 {
-#line 97 "scx_vsched/policies/core.py"
+#line 108 "scx_vsched/policies/core.py"
+	if (distance == 1) {
+		return vcpu_queued(victim) >= vcpu_queued(vcpu) + 2;
+	}
+#line 110 "scx_vsched/policies/core.py"
 	u32 here = (vcpu_llc_queued(vcpu) + 1) * vcpu_llc_vcpus(victim);
 	u32 there = (vcpu_llc_queued(victim) - 1) * vcpu_llc_vcpus(vcpu);
 	return there >= (distance <= 2 ? here : 2 * here);
@@ -912,7 +934,7 @@ static __always_inline bool hook_balances(const struct vcpu_view *vcpu,
 
 #pragma clang diagnostic pop
 
-#line 915 "vsched_fifo.bpf.c"
+#line 937 "vsched_fifo.bpf.c"
 /* ---- A task's virtual time ---- */
 
 static __always_inline struct task_ctx *task_ctx(struct task_struct *p)
@@ -1027,6 +1049,7 @@ static __always_inline struct vcpu_view view_vcpu(const struct place *place)
 		.latency_ns = READ_ONCE(place->vcpu->latency_us) * 1000ULL,
 		.stack = place->spot->stack,
 		.queued = READ_ONCE(place->vcpu->queued),
+		.passed = place->vcpu->passed,
 		.llc = place->spot->llc,
 		.llc_queued = READ_ONCE(place->llc->queued),
 		.llc_vcpus = llc_vcpus(place),
@@ -1767,6 +1790,35 @@ static __always_inline bool follow_waker(const struct task_struct *p, const stru
 	return true;
 }
 
+/* Whether the policy takes @vcpu from what runs there for a task that has just woken. */
+static __always_inline bool preempts(const struct task_view *task, const struct place *place,
+				     const struct vcpu_view *where)
+{
+	struct task_view running;
+
+	if (!READ_ONCE(place->vcpu->running))
+		return false;
+	running = view_running(place->vcpu);
+	return hook_preempts(task, &running, where);
+}
+
+/*
+ * Puts a task that has just woken past the queue, to run after what its vCPU has already taken, if
+ * the policy says so. It saves the vCPU a look at its queue, which costs more than all the rest.
+ */
+static __always_inline bool pass_queue(struct task_struct *p, struct task_ctx *tctx,
+				       const struct task_view *task, const struct place *place,
+				       const struct vcpu_view *where)
+{
+	if (!hook_passes(task, where))
+		return false;
+	count(STAT_PASSED);
+	place->vcpu->passed++;
+	join_vcpu_queue(tctx, place);
+	dsq_insert(p, CORE_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL), task_slice(task, place), 0);
+	return true;
+}
+
 SEC("struct_ops/select_cpu")
 s32 vsched_select_cpu(u64 *ctx)
 {
@@ -1789,6 +1841,14 @@ s32 vsched_select_cpu(u64 *ctx)
 	if (idle.vcpu < 0) {
 		if (!sync)
 			follow_waker(p, &task, &place, false);
+		if (bpf_cpumask_test_cpu(place.id, p->cpus_ptr)) {
+			leave_queue(tctx);
+			wake(p, tctx, &place);
+			task = view_task(p, tctx, true, 0);
+			where = view_vcpu(&place);
+			if (!preempts(&task, &place, &where))
+				pass_queue(p, tctx, &task, &place, &where);
+		}
 		return place.id;
 	}
 	if (!place_of(idle.vcpu, place.copy, &place))
@@ -1863,15 +1923,10 @@ void vsched_enqueue(u64 *ctx)
 	}
 
 	where = view_vcpu(&place);
-	if (woken && READ_ONCE(place.vcpu->running)) {
-		struct task_view running = view_running(place.vcpu);
-
-		if (hook_preempts(&task, &running, &where)) {
-			count(STAT_PREEMPTED);
-			dsq_insert(p, local, slice,
-				   flags | CORE_ENUM(scx_enq_flags, SCX_ENQ_PREEMPT));
-			return;
-		}
+	if (woken && preempts(&task, &place, &where)) {
+		count(STAT_PREEMPTED);
+		dsq_insert(p, local, slice, flags | CORE_ENUM(scx_enq_flags, SCX_ENQ_PREEMPT));
+		return;
 	}
 
 	/* a kernel that cannot kick wakes a vCPU by what is put on it */
@@ -1936,15 +1991,25 @@ struct theft {
 	u32 first; /* a vCPU of the cache that is searched */
 	u32 next; /* the vCPU of that cache to look at */
 	u32 distance;
+	bool busy; /* the thief has work itself */
 	bool done;
 };
+
+/* Whether the policy takes a task from there. */
+static __always_inline bool may_steal(const struct theft *theft, const struct place *here,
+				      const struct place *victim)
+{
+	struct vcpu_view taker = view_vcpu(here), view = view_vcpu(victim);
+
+	return theft->busy ? hook_balances(&taker, &view, theft->distance) :
+			     hook_steals(&taker, &view, theft->distance);
+}
 
 /* Takes a task that waits at the next vCPU of the ring, or ends the loop where the ring does. */
 static long steal_at(u32 i, struct theft *theft)
 {
 	u32 id = theft->next;
 	struct place here, place;
-	struct vcpu_view taker, view;
 	u64 dsq = VCPU_DSQ(id);
 
 	if (!place_of(theft->thief, theft->copy, &here) || !place_of(id, theft->copy, &place))
@@ -1954,10 +2019,10 @@ static long steal_at(u32 i, struct theft *theft)
 	if (!i && theft->distance > 1 && READ_ONCE(place.llc->queued))
 		dsq = LLC_DSQ(place.spot->llc);
 	if (dsq != VCPU_DSQ(id) || (id != theft->thief && READ_ONCE(place.vcpu->queued))) {
-		taker = view_vcpu(&here);
-		view = view_vcpu(&place);
-		if (hook_steals(&taker, &view, theft->distance) && dsq_move_to_local(dsq)) {
-			count(theft->distance > 1 ? STAT_STOLEN_FAR : STAT_STOLEN_NEAR);
+		if (may_steal(theft, &here, &place) && dsq_move_to_local(dsq)) {
+			count(theft->busy	   ? STAT_BALANCED :
+			      theft->distance > 1 ? STAT_STOLEN_FAR :
+						    STAT_STOLEN_NEAR);
 			theft->done = true;
 			return 1;
 		}
@@ -1969,7 +2034,7 @@ static long steal_at(u32 i, struct theft *theft)
  * Takes a task that waits below the cache of @victim: from the cache's queue or its vCPUs'. Not
  * static, so that the verifier checks it apart from what calls it.
  */
-__noinline int steal_from(u32 thief, u32 victim, u32 distance, u32 copy)
+__noinline int steal_from(u32 thief, u32 victim, u32 distance, u32 copy, bool busy)
 {
 	struct theft theft = {
 		.copy = copy,
@@ -1977,6 +2042,7 @@ __noinline int steal_from(u32 thief, u32 victim, u32 distance, u32 copy)
 		.first = victim,
 		.next = victim,
 		.distance = distance,
+		.busy = busy,
 	};
 
 	bpf_loop(MAX_SIBLINGS, steal_at, &theft, 0);
@@ -2001,7 +2067,7 @@ static long steal_near(u32 i, struct theft *theft)
 	key = place.copy * MAX_LLCS + near.llc;
 	other = bpf_map_lookup_elem(&llcs, &key);
 	theft->done = other &&
-		      steal_from(theft->thief, other->first, near.distance, theft->copy);
+		      steal_from(theft->thief, other->first, near.distance, theft->copy, false);
 	return theft->done;
 }
 
@@ -2016,7 +2082,7 @@ __noinline int steal(u32 id, u32 copy)
 
 	if (!place_of(id, copy, &place))
 		return false;
-	if (take_left_behind(&place) || steal_from(id, place.spot->next, 1, copy))
+	if (take_left_behind(&place) || steal_from(id, place.spot->next, 1, copy, false))
 		return true;
 	if (extents[copy & 1].nr_llcs > 1)
 		bpf_loop(MAX_NEAR, steal_near, &theft, 0);
@@ -2027,7 +2093,6 @@ __noinline int steal(u32 id, u32 copy)
 static long balance_near(u32 i, struct theft *theft)
 {
 	struct place here, place;
-	struct vcpu_view taker, view;
 	struct llc_info *llc, *other;
 	u32 key;
 
@@ -2043,25 +2108,30 @@ static long balance_near(u32 i, struct theft *theft)
 		return 1;
 	if (!READ_ONCE(place.llc->queued))
 		return 0;
-	taker = view_vcpu(&here);
-	view = view_vcpu(&place);
-	theft->done = hook_balances(&taker, &view, llc->near[i].distance) &&
-		      dsq_move_to_local(LLC_DSQ(place.spot->llc));
-	return theft->done;
+	theft->distance = llc->near[i].distance;
+	if (!may_steal(theft, &here, &place) || !dsq_move_to_local(LLC_DSQ(place.spot->llc)))
+		return 0;
+	count(STAT_BALANCED);
+	theft->done = true;
+	return 1;
 }
 
 /*
- * Shares tasks out between caches: those that always run never give an idle vCPU of another cache
- * the chance to steal one, once each vCPU has some. Not static, so that the verifier checks it
- * apart from dispatch, like those that follow.
+ * Shares tasks out between the vCPUs of a cache, and between caches: those that always run never
+ * give an idle vCPU the chance to steal one, once each vCPU has some. Not static, so that the
+ * verifier checks it apart from dispatch, like those that follow.
  */
 __noinline int balance(u32 id, u32 copy)
 {
-	struct theft theft = {.copy = copy, .thief = id};
+	struct theft theft = {.copy = copy, .thief = id, .busy = true};
+	struct place place;
 
-	bpf_loop(MAX_NEAR, balance_near, &theft, 0);
-	if (theft.done)
-		count(STAT_BALANCED);
+	if (!place_of(id, copy, &place))
+		return false;
+	if (steal_from(id, place.spot->next, 1, copy, true))
+		return true;
+	if (extents[copy & 1].nr_llcs > 1)
+		bpf_loop(MAX_NEAR, balance_near, &theft, 0);
 	return theft.done;
 }
 
@@ -2083,12 +2153,15 @@ static __always_inline int rescue_from(u64 dsq, u32 vcpu, u64 vtime, struct pati
 		while ((p = bpf_iter_scx_dsq_next(&it))) {
 			struct task_ctx *tctx = task_ctx(p);
 			struct task_view task;
+			u32 limit_ms;
 
 			if (!tctx || patience->round == tctx->round)
 				continue;
 			task = view_task(p, tctx, false, 0);
-			if ((patience->round - tctx->round) * PATIENCE_MS <=
-			    hook_max_wait_ms(&task))
+			limit_ms = hook_max_wait_ms(&task);
+			if (limit_ms > watchdog_ms / 2)
+				limit_ms = watchdog_ms / 2;
+			if ((patience->round - tctx->round) * PATIENCE_MS <= limit_ms)
 				continue;
 			if (is_migration_disabled(p) && scx_bpf_task_cpu(p) != vcpu)
 				continue;
@@ -2144,7 +2217,7 @@ __noinline int housekeep(u32 id, u32 copy)
 	round = place.vcpu->patience.round;
 	if (rescue(id, copy))
 		return true;
-	if (place.vcpu->patience.round == round || extents[copy & 1].nr_llcs < 2)
+	if (place.vcpu->patience.round == round)
 		return false;
 	return balance(id, copy);
 }
@@ -2183,11 +2256,13 @@ void vsched_dispatch(u64 *ctx)
 
 	if (!place_of(ctx[0], current_copy(), &place))
 		return;
-	if (++place.vcpu->dispatches >= PATIENCE_DISPATCHES) {
+	place.vcpu->dispatches += 1 + place.vcpu->passed;
+	if (place.vcpu->dispatches >= PATIENCE_DISPATCHES) {
 		place.vcpu->dispatches = 0;
 		if (housekeep(place.id, place.copy))
 			return;
 	}
+	place.vcpu->passed = 0;
 	where = view_vcpu(&place);
 	own = VCPU_DSQ(place.id);
 	shared = LLC_DSQ(place.spot->llc);
@@ -2385,6 +2460,6 @@ struct sched_ext_ops vsched_ops = {
 	.dump_task = (void *)vsched_dump_task,
 	.init = (void *)vsched_init,
 	.exit = (void *)vsched_exit,
-	.timeout_ms = 30000,
+	.timeout_ms = WATCHDOG_MS,
 	.name = "vsched_fifo",
 };

@@ -13,7 +13,7 @@ from scx_vsched.sim.scheduler import Scheduler
 __all__ = ["faulty"]
 
 _ENQUEUE = "	/* a change of affinity or class takes a task out of its queue without a word */\n"
-_DISPATCH = "	if (++place.vcpu->dispatches >= PATIENCE_DISPATCHES) {"
+_DISPATCH = "	place.vcpu->dispatches += 1 + place.vcpu->passed;"
 _JOIN = "		join_llc_queue(tctx, &place);\n"
 
 # The text that goes wrong by what goes wrong: (where, what stands there instead).

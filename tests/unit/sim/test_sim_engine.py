@@ -62,6 +62,23 @@ def test_hogs_are_shared_out_between_caches(vcpus: int, per_llc: int, tasks: int
     assert max(ran) < 1.02 * min(ran)
 
 
+@pytest.mark.parametrize(("compute_us", "sleep_us"), [(500, 100), (2000, 200)])
+def test_those_that_wake_in_the_crowd_get_no_more_or_less_for_it(
+    compute_us: int, sleep_us: int
+) -> None:
+    """They stayed on their vCPU and went past its queue: some got twice as much as others."""
+    nap = (Instruction("compute", compute_us * 1000), Instruction("sleep", sleep_us * 1000))
+    load = Workload(
+        programs=(Program("hog", WORK), Program("waker", (*nap, FOREVER))),
+        tasks=(TaskSet(program="hog", count=3), TaskSet(program="waker", count=13)),
+        metrics=("done",),
+    )
+    outcome = simulate(simple_machine(2), load, seconds=6)
+    assert outcome.stats["passed"] > 100
+    found = shares(outcome)
+    assert max(found) < 1.3 * min(found)
+
+
 def test_groups_share_by_their_weights() -> None:
     load = hogs(
         TaskSet(program="hog", group=1, count=3),

@@ -86,7 +86,11 @@ def test_damaged_record(tmp_path: Path, text: str) -> None:
 
 def test_every_combination_of_features_full_first() -> None:
     assert feature_sets(("a", "b")) == [("a", "b"), ("a",), ("b",), ()]
-    assert len(feature_sets("abcde")) == 32
+    assert len(feature_sets("abc")) == 8
+    of_many = feature_sets("abcde")
+    assert (of_many[0], of_many[-1]) == (tuple("abcde"), ())
+    assert [len(features) for features in of_many] == [5, *[4] * 5, *[1] * 5, 0]
+    assert len(set(of_many)) == 12
 
 
 def test_ratio_of_equal_rounds() -> None:
