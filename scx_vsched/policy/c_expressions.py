@@ -76,7 +76,7 @@ class CExpressions:
             case ir.ViewRef(name=name):
                 owner = f"policy_of_{scope}({self._variables[name]})"
             case owner_:
-                owner = f"policy_vcpu({self.bare(owner_)})"
+                owner = f"policy_{scope}({self.bare(owner_)})"
         return f"{owner}->{expr.state}.{expr.field}"
 
     def shared(self, expr: ir.StateRef) -> bool:

@@ -97,7 +97,7 @@ def _owned(check: Expressions, node: ast.Call, state: State) -> Reference:
                 argument, f"a {found} where a {view} is expected", f"write `{whose(state)}`"
             )
         return Reference(state, ir.ViewRef(span_of(argument), ir.ViewType(view), argument.id))
-    if state.scope != "vcpu":
+    if state.scope == "task":
         raise check.reporter.refuse(
             argument,
             f"`self.{state.name}` takes a {view}, a parameter of the hook",
@@ -108,6 +108,6 @@ def _owned(check: Expressions, node: ast.Call, state: State) -> Reference:
         argument,
         check.integer(argument),
         INT_TYPES["u32"],
-        "as the number of a vCPU",
+        f"as the number of a {'vCPU' if state.scope == 'vcpu' else 'domain'}",
     )
     return Reference(state, number)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HISTOGRAM_BUCKETS",
+    "MAX_DOMAINS",
     "MAX_VCPUS",
     "CounterValue",
     "HistogramValue",
@@ -37,6 +38,9 @@ __all__ = [
 
 MAX_VCPUS = 4096
 """vCPUs with state of their own; a number beyond is taken modulo this, as in BPF."""
+
+MAX_DOMAINS = 16384
+"""The like for domains."""
 
 HISTOGRAM_BUCKETS = 64
 """Bucket 0 counts zeros, bucket n values of n bits, the last one all that are larger."""
@@ -107,6 +111,13 @@ class _PerVCpu[S](Protocol):
     def __call__(self, vcpu: int) -> S: ...
 
 
+class _PerDomain[S](Protocol):
+    @overload
+    def __call__(self, task: Task) -> S: ...
+    @overload
+    def __call__(self, task: int) -> S: ...
+
+
 def per_task[S: State](state: type[S]) -> _PerTask[S]:
     """Each task has a `state` of its own: `self.name(task).field` in hooks."""
     found: _PerTask[S] = _declared(state)
@@ -119,9 +130,12 @@ def per_vcpu[S: State](state: type[S]) -> _PerVCpu[S]:
     return found
 
 
-def per_domain[S: State](state: type[S]) -> _PerTask[S]:
-    """Each domain, that is cgroup, has a `state` of its own: `self.name(task).field` in hooks."""
-    found: _PerTask[S] = _declared(state)
+def per_domain[S: State](state: type[S]) -> _PerDomain[S]:
+    """Each domain, that is cgroup, has a `state` of its own: `self.name(task).field` in hooks.
+
+    Or by the domain's number, that is `task.domain`.
+    """
+    found: _PerDomain[S] = _declared(state)
     return found
 
 
@@ -208,7 +222,7 @@ def _vcpu_key(owner: Any) -> int:
 
 _KEYS: dict[str, Callable[[Any], int]] = {
     "task": lambda task: task.pid,
-    "domain": lambda task: task.domain,
+    "domain": lambda owner: int(getattr(owner, "domain", owner)) % MAX_DOMAINS,
     "vcpu": _vcpu_key,
 }
 

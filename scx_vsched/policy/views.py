@@ -96,6 +96,7 @@ class Sched(_View):
     now_ns: u64 = _attr(0, "monotonic time", "ns")
     vtime: u64 = _attr(0, "virtual time of the vCPU or cache that the decision is about", "ns")
     vcpus: u32 = _attr(1, "online vCPUs")
+    domains: u32 = _attr(1, "domains' numbers are below this; numbers of gone ones are used again")
     mean_capacity: u32 = _attr(1024, "mean capacity of the online vCPUs", "1/1024")
 
 

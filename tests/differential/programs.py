@@ -249,15 +249,15 @@ class _Body:
             return "all", None
         view = kept.OWNERS[scope][0]
         names = [name for name, of in self.function.views.items() if of == view]
-        if names and (scope != "vcpu" or self.random.random() < 0.6):
+        if names and (scope == "task" or self.random.random() < 0.6):
             return "view", self.random.choice(names)
         number = Expr("number", None, (kept.KEYS - 1,))
         return "index", Expr("binary", U32, ("&", self.variable(U32), number))
 
     def scope(self) -> str:
-        found = ["vcpu", "sched"]
+        found = ["vcpu", "domain", "sched"]
         if "Task" in self.function.views.values():
-            found += ["task", "task", "domain"]
+            found += ["task", "task"]
         return self.random.choice(found)
 
     def state(self, t: Type) -> Expr:

@@ -510,6 +510,7 @@ struct sched_view {
 	u64 now_ns;
 	u64 vtime;
 	u32 vcpus;
+	u32 domains;
 	u32 mean_capacity;
 };
 
@@ -526,6 +527,11 @@ static __always_inline u64 sched_vtime(const struct sched_view *view)
 static __always_inline u32 sched_vcpus(const struct sched_view *view)
 {
 	return view->vcpus;
+}
+
+static __always_inline u32 sched_domains(const struct sched_view *view)
+{
+	return view->domains;
 }
 
 static __always_inline u32 sched_mean_capacity(const struct sched_view *view)
@@ -934,7 +940,7 @@ static __always_inline bool hook_balances(const struct vcpu_view *vcpu,
 
 #pragma clang diagnostic pop
 
-#line 937 "vsched_fifo.bpf.c"
+#line 943 "vsched_fifo.bpf.c"
 /* ---- A task's virtual time ---- */
 
 static __always_inline struct task_ctx *task_ctx(struct task_struct *p)
@@ -1066,6 +1072,7 @@ static __always_inline struct sched_view view_sched(u64 vtime)
 		.now_ns = now_ns(),
 		.vtime = vtime,
 		.vcpus = online_vcpus,
+		.domains = nr_groups_used + 1,
 		.mean_capacity = mean_capacity,
 	};
 }

@@ -98,6 +98,18 @@ def test_vcpus_domains_and_the_scheduler_have_state_of_their_own() -> None:
     assert made.all.total == 9
 
 
+def test_domains_are_walked_by_their_numbers() -> None:
+    made = policy(
+        "total: u64 = 0\nfor number in range(min(vcpu.id, 8)):\n"
+        "    total += self.share(number).total\n"
+        "self.share(vcpu.id).runs = 9\nreturn s64(total)"
+    )
+    for number in range(5):
+        made.share(number).total = 10**number
+    assert call(made, vcpu=VCpu(id=3)) == 111
+    assert made.share(Task(domain=3)).runs == 9
+
+
 def test_tests_may_set_state_within_its_type() -> None:
     made = policy("return self.account(task).credit")
     made.account(Task(pid=1)).credit = -5
