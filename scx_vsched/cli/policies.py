@@ -19,7 +19,11 @@ def policies(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the built-in policies with their tunables, features and statistics."""
-    from scx_vsched.policies import builtin_policies  # noqa: PLC0415
+    from scx_vsched.policies import (  # noqa: PLC0415
+        builtin_policies,
+        gallery_folder,
+        gallery_policies,
+    )
     from scx_vsched.policy.compiler import compile_file  # noqa: PLC0415
 
     programs = {name: compile_file(path) for name, path in sorted(builtin_policies().items())}
@@ -30,6 +34,7 @@ def policies(
     else:
         for name, program in programs.items():
             _print(name, program)
+        print(f"To learn from, in {gallery_folder()}: {', '.join(gallery_policies())}")
 
 
 def _plain(name: str, program: PolicyProgram) -> dict[str, object]:

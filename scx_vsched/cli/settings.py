@@ -27,7 +27,8 @@ def parse_settings(settings: Iterable[str], option: str = "--set ") -> dict[str,
 
 
 def complete_policy(incomplete: str) -> list[str]:
-    """Built-in policies that begin with what was typed, for the shell."""
-    from scx_vsched.policies import builtin_policies  # noqa: PLC0415
+    """Policies with a name of their own that begin with what was typed, for the shell."""
+    from scx_vsched.policies import builtin_policies, gallery_policies  # noqa: PLC0415
 
-    return [name for name in builtin_policies() if name.startswith(incomplete)]
+    known = [*builtin_policies(), *gallery_policies()]
+    return [name for name in known if name.startswith(incomplete)]

@@ -163,8 +163,9 @@ def kept_declarations(program: PolicyProgram) -> tuple[str, str]:
         )
         for part in ("state", "calls")
     ]
+    names = [f"STAT_{c.name.upper()}" for c in program.counters if c.kind == "counter"]
     stats = (
-        "enum { STAT_HITS };\n"
+        f"enum {{ {', '.join([*names, 'NR_STATS'])} }};\n"
         "struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); "
         '__type(key, u32); __type(value, u64); } stats SEC(".maps");\n'
         f"static struct policy_task policy_tasks[{kept.KEYS}];\n"

@@ -11,7 +11,7 @@ import pytest
 from scx_vsched.bpf.kept import describe_kept
 from scx_vsched.bpf.render import render
 from scx_vsched.errors import UserError
-from scx_vsched.policy import Sched, Task, VCpu, world
+from scx_vsched.policy import Sched, Task, VCpu, bit_count, lowest_bit, vcpus_of, world
 from scx_vsched.policy.base import policy_class
 from scx_vsched.policy.compiler import compile_source
 from scx_vsched.policy.emit_c import emit_c
@@ -218,6 +218,36 @@ def test_the_state_of_running_tasks_is_kept_only_where_a_hook_looks() -> None:
     assert not describe_kept(compile_source(text("return 0"), "e.py"), ("preemption",)).afar
 
 
+def test_masks_and_loops_over_them() -> None:
+    made = policy_class(
+        compile_source(
+            text(
+                "found: u64 = 0\nfor number in vcpus_of(n):\n"
+                "    if number == 9:\n        continue\n    if number > 60:\n        break\n    found = found * 100 + number\n"
+                "return s64(found)"
+            ).replace("random_u32\n", "random_u32, bit_count, lowest_bit, vcpus_of\n", 1),
+            "e.py",
+        )
+    )()
+    assert call(made, n=1 << 3 | 1 << 9 | 1 << 41 | 1 << 63) == 341
+    assert call(made, n=0) == 0
+    assert [lowest_bit(m) for m in (0, 1, 12, 1 << 63)] == [64, 0, 2, 63]
+    assert [bit_count(m) for m in (0, 7, 2**64 - 1)] == [0, 3, 64]
+    assert list(vcpus_of(0b1011)) == [0, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("mask", "trips"),
+    [("n", 64), ("n & 0xff", 8), ("n & 0x8000000000000001", 2), ("u64(u8(n))", 8), ("6", 2)],
+)
+def test_a_loop_over_a_mask_has_as_many_trips_as_the_mask_can_have_bits(
+    mask: str, trips: int
+) -> None:
+    source = text(f"x: u64 = 0\nfor number in vcpus_of({mask}):\n    x += number\nreturn s64(x)")
+    source = source.replace("random_u32\n", "random_u32, vcpus_of\n", 1)
+    assert f"number_trip < {trips} && number_left" in emit_c(compile_source(source, "e.py"))
+
+
 # What is wrong with a body: its text, what is marked, and what is said.
 REFUSED = [
     ("return self.account.credit", "self.account", "not a value"),
@@ -241,6 +271,8 @@ REFUSED = [
     ("random_u32()\nreturn 0", "random_u32()", "a value that nothing uses"),
     ("kick(task.pid)\nreturn 0", "task.pid", "may not fit"),
     ("return kick(1)", "kick(1)", "gives no value"),
+    ("for v in vcpus_of(n):\n    pass\nreturn 0", "vcpus_of", "is not imported"),
+    ("return vcpus_of(n)", "vcpus_of", "not in the policy language"),
     ("self.soft += 1\nreturn 0", "self.soft", "cannot change the policy"),
 ]
 
