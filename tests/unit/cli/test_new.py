@@ -81,6 +81,31 @@ def test_the_newcomers_path(tmp_path: Path) -> None:
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
+def test_a_type_checker_knows_hooks_and_state(tmp_path: Path) -> None:
+    """What editors show: the new file is clean, and mistakes in it are found."""
+    mypy = pytest.importorskip("mypy.api")
+    links = tmp_path / "links" / "scx_vsched"
+    links.mkdir(parents=True)
+    for entry in (ROOT / "scx_vsched").iterdir():
+        (links / entry.name).symlink_to(entry)
+    (links / "topology").symlink_to(ROOT / "topology")
+    policy, test = write_starter("typed", tmp_path)
+    wrong = tmp_path / "wrong.py"
+    text = policy.read_text(encoding="utf-8").replace("record.wakeups +=", "record.wakeup +=")
+    wrong.write_text(text.replace("task: Task, sched: Sched) -> u64", "task: Task) -> u64"))
+    os.environ["MYPYPATH"] = str(links.parent)
+    try:
+        cache = f"--cache-dir={tmp_path / 'cache'}"
+        out, _, code = mypy.run(["--strict", cache, str(policy), str(test), str(wrong)])
+    finally:
+        del os.environ["MYPYPATH"]
+    assert code == 1
+    lines = [line for line in out.splitlines() if ": error: " in line]
+    assert all("wrong.py" in line for line in lines), out
+    assert any('has no attribute "wakeup"' in line for line in lines), out
+    assert any("incompatible with supertype" in line for line in lines), out
+
+
 def test_check_answers_within_a_second(tmp_path: Path) -> None:
     policy, _ = write_starter("quick", tmp_path)
     command = [sys.executable, "-m", "scx_vsched", "check", str(policy)]

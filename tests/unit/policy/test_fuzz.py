@@ -48,7 +48,8 @@ return if else elif while with try import from global del pass break continue as
 State Account per_task per_vcpu per_domain per_scheduler counter histogram policy_of_task
 policy_sched policy_vcpu policy_record_hits frozen_tunables STAT_HITS NR_STATS self.account(task)
 self.account self.load(vcpu.id) self.pool self.pool.left account.credit += -= kick(1)
-random_u32() now_ns() vcpus_of(a) lowest_bit(a) bit_count(a) self.hits.add() None: () on_timer on_start runnable
+random_u32() now_ns()
+vcpus_of(a) lowest_bit(a) bit_count(a) self.hits.add() None: () on_timer on_start runnable
 """
 HOSTILE = [
     *WORDS.split(),

@@ -223,7 +223,8 @@ def test_masks_and_loops_over_them() -> None:
         compile_source(
             text(
                 "found: u64 = 0\nfor number in vcpus_of(n):\n"
-                "    if number == 9:\n        continue\n    if number > 60:\n        break\n    found = found * 100 + number\n"
+                "    if number == 9:\n        continue\n    if number > 60:\n        break\n"
+                "    found = found * 100 + number\n"
                 "return s64(found)"
             ).replace("random_u32\n", "random_u32, bit_count, lowest_bit, vcpus_of\n", 1),
             "e.py",
