@@ -71,6 +71,13 @@ struct task_struct {
 	char comm[16];
 };
 
+/* include/uapi/linux/bpf.h: the kernel looks for it in a map's type by this name and size. */
+#pragma clang attribute pop
+struct bpf_timer {
+	u64 opaque[2];
+} __attribute__((aligned(8)));
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
 enum scx_exit_kind {
 	SCX_EXIT_NONE = 0,
 };
