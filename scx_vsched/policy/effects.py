@@ -66,8 +66,12 @@ def _check_function(function: ir.Function, changing: set[str], reporter: Reporte
     for node in ir.walk(function):
         alone: tuple[ir.Expr | None, ...] = ()
         match node:
-            case ir.Assign(value=value) | ir.Return(value=value) | ir.Store(value=value, op=""):
+            case ir.Assign(value=value) | ir.Return(value=value):
                 alone = (_unconverted(value),)
+            case ir.Store(value=value, op="", target=target):
+                # whose state it is would be evaluated before the call in C, after it in Python
+                if isinstance(target.owner, ir.ViewRef | ir.Local | ir.Const | None):
+                    alone = (_unconverted(value),)
             case ir.Perform(function=name) if name not in changing:
                 reporter.report(
                     node.span, "this call changes nothing, and nothing uses its result", "remove it"

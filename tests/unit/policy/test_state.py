@@ -288,6 +288,8 @@ def test_refused(body: str, marked: str, message: str) -> None:
 
 CHANGING = "\n    def take(self, task: Task) -> s64:\n        self.account(task).credit -= 1\n"
 CHANGING += "        return self.account(task).credit\n"
+CHANGING += "    def grab(self, task: Task) -> u64:\n        self.account(task).tries += 1\n"
+CHANGING += "        return 1\n"
 
 
 @pytest.mark.parametrize(
@@ -298,13 +300,15 @@ CHANGING += "        return self.account(task).credit\n"
         "if self.take(task) > 0:\n    return 1\nreturn 0",
         "self.account(task).credit += self.take(task)\nreturn 0",
         "return min(self.take(task), 5)",
+        "self.load(vcpu.id + 1).total = self.grab(task)\nreturn 0",
         "for i in range(min(self.take(task), 3)):\n    pass\nreturn 0",
     ],
 )
 def test_a_call_that_changes_state_stands_alone(body: str) -> None:
     found = policy_text.refusals(text(body) + CHANGING)
     assert "changes state, and is part of more" in found[0].message
-    assert found[0].source[found[0].column - 1 :].startswith("self.take(task)")
+    called = found[0].source[found[0].column - 1 :]
+    assert called.startswith(("self.take(task)", "self.grab(task)"))
     compile_source(text("x = self.take(task)\nself.take(task)\nreturn x") + CHANGING, "e.py")
 
 
