@@ -59,8 +59,8 @@ def test_no_task_is_lost_while_the_topology_changes(outcome: Outcome) -> None:
     assert result["epoch"] == result["moves"] == result["stats"]["topologies"] == 12
     assert result["stats"]["settled"] > 0, "tasks waited whose cache was another one then"
     assert min(result["progress_ns"]) > 0, result["progress_ns"]
-    # it waits for a grace period, among 90 tasks on vCPUs that share the host's CPUs
-    assert result["slowest_s"] < 10
+    # it waits for a grace period, among 90 tasks on vCPUs that share the host's CPUs: seconds
+    assert result["slowest_s"] < 60
 
 
 def test_queues_of_new_caches_are_used(outcome: Outcome) -> None:

@@ -49,5 +49,6 @@ def test_a_sleeper_wakes_on_a_crowded_vcpu(crowd: dict[str, Any]) -> None:
 
 def test_the_smallest_weight_runs_within_the_bound(crowd: dict[str, Any]) -> None:
     assert crowd["rescued"] >= 1
-    # the bound, its granularity, and 36 slices of those that were started just before
-    assert crowd["idle_s"] < MAX_WAIT_S + 2
+    # the bound, its granularity, and 36 slices of those that were started just before, on vCPUs
+    # that a busy host may give half of its time only; 56 s were seen without a bound
+    assert crowd["idle_s"] < MAX_WAIT_S + 4
