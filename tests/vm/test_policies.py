@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.vm
 
-SECONDS = 3.0
+SECONDS = 2.0
 PERIOD_MS = 20
 TIMED = f'''
 from scx_vsched.policy import Policy, Sched, State, Task, VCpu, counter, guest, histogram, kick
@@ -101,7 +101,7 @@ def outcome(
     object_path = f"{GUEST_DIR}/timed.bpf.o"
     tune = {"object_path": object_path, "commands": commands}
     steps.append(Step("guest_tune:tune", tune, "tune"))
-    return guests.run(request.param, steps, files=files, timeout_s=300)
+    return guests.run(request.param, steps, files=files, timeout_s=240)
 
 
 def value(outcome: Outcome, name: str) -> Any:
