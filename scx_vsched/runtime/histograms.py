@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["PERCENTILES", "Histogram", "flatten", "gather", "without_buckets"]
+__all__ = ["PERCENTILES", "Histogram", "flatten", "gather", "summaries", "without_buckets"]
 
 PERCENTILES = (50, 90, 99)
 _BUCKET = re.compile(r"(\w+)\[(\d+)\]\Z")
@@ -67,6 +67,16 @@ def gather(counters: Mapping[str, int]) -> dict[str, Histogram]:
         if match := _BUCKET.match(name):
             found.setdefault(match[1], []).append(number)
     return {name: Histogram(tuple(buckets)) for name, buckets in found.items()}
+
+
+def summaries(histograms: Mapping[str, Histogram]) -> dict[str, int]:
+    """`waits_count`, `waits_p50` and so on: each histogram as a few numbers."""
+    found = {}
+    for name, histogram in histograms.items():
+        found[f"{name}_count"] = histogram.count
+        for percent in PERCENTILES:
+            found[f"{name}_p{percent}"] = histogram.percentile(percent)
+    return found
 
 
 def without_buckets(counters: Mapping[str, int]) -> dict[str, int]:

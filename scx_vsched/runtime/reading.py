@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from scx_vsched.errors import UserError
-from scx_vsched.runtime.histograms import PERCENTILES, flatten, gather, without_buckets
+from scx_vsched.runtime.histograms import flatten, gather, summaries, without_buckets
 from scx_vsched.runtime.stats import Meter
 
 if TYPE_CHECKING:
@@ -99,18 +99,9 @@ class Reading:
             "policy": self._policy,
             "restarts": self.restarts,
             **without_buckets(totals),
-            **_percentiles(totals),
+            **summaries(gather(totals)),
         }
 
 
 def _read(running: Attached) -> dict[str, int]:
     return {**running.stats(), **flatten(running.histograms())}
-
-
-def _percentiles(totals: Mapping[str, int]) -> dict[str, int]:
-    found = {}
-    for name, histogram in gather(totals).items():
-        found[f"{name}_count"] = histogram.count
-        for percent in PERCENTILES:
-            found[f"{name}_p{percent}"] = histogram.percentile(percent)
-    return found

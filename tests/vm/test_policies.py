@@ -126,6 +126,8 @@ def test_state_begins_with_its_defaults_and_timers_run_out(outcome: Outcome) -> 
     stats = value(outcome, "timed")["stats"]
     assert stats["wrong"] == 0
     assert stats["rounds"] > SECONDS * 1000 / PERIOD_MS / 4
+    assert stats["between_count"] > 0
+    assert stats["between_p99"] >= PERIOD_MS * 1_000_000
 
 
 def test_tunables_change_while_the_scheduler_runs(outcome: Outcome) -> None:
