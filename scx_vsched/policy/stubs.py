@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scx_vsched.policy.mechanism import MECHANISMS
+from scx_vsched.policy.types import INT_TYPES
+from scx_vsched.policy.views import VIEWS
 
 if TYPE_CHECKING:
     from scx_vsched.policy.mechanism import Hook
@@ -30,8 +32,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scx_vsched.policy.types import u32, u64
-    from scx_vsched.policy.views import Sched, Task, VCpu
+    from scx_vsched.policy.types import TYPES
+    from scx_vsched.policy.views import VIEWS
 
 __all__ = ["Hooks"]
 
@@ -44,7 +46,11 @@ class Hooks:
 def stub_text() -> str:
     """The text of `hooks.py`."""
     hooks = {hook.name: hook for mechanism in MECHANISMS.values() for hook in mechanism.hooks}
-    return _HEAD + "".join(_method(hook) for hook in hooks.values())
+    named = {p.type for hook in hooks.values() for p in hook.parameters}
+    named |= {hook.returns for hook in hooks.values()}
+    head = _HEAD.replace("TYPES", ", ".join(sorted(named & INT_TYPES.keys())))
+    head = head.replace("VIEWS", ", ".join(sorted(named & VIEWS.keys())))
+    return head + "".join(_method(hook) for hook in hooks.values())
 
 
 def _method(hook: Hook) -> str:
