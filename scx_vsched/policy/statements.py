@@ -17,10 +17,11 @@ from scx_vsched.policy.conversions import coerce, common_type, settle
 from scx_vsched.policy.diagnostics import Refused, Reporter, header_span, span_of
 from scx_vsched.policy.expressions import Expressions
 from scx_vsched.policy.ranges import read_mask, read_range
-from scx_vsched.policy.references import check_state, find_reference
+from scx_vsched.policy.references import find_reference
 from scx_vsched.policy.refusals import refuse_statement
-from scx_vsched.policy.scope import TAKEN_NAMES, FunctionScope, Reference, Scope, Signature
+from scx_vsched.policy.scope import TAKEN_NAMES, FunctionScope, Scope, Signature
 from scx_vsched.policy.signatures import scalar_type
+from scx_vsched.policy.stores import check_store, refer
 from scx_vsched.policy.types import INT_TYPES, IntType
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ class _FunctionChecker:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if (
                 reference := find_reference(self.check, value)
             ) is not None:
-                return self._refer(node, name, reference), assigned | {name}
+                self._check_local_name(node.targets[0], name)
+                return refer(self.check, node, name, reference), assigned | {name}
             case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
                 statement = self._assignment(node)
                 return statement, assigned | {statement.name}
@@ -220,45 +222,11 @@ class _FunctionChecker:
         return ir.Return(span_of(node), value)
 
     def _store(self, node: ast.stmt, target: ast.Attribute, value: ast.expr) -> ir.Store:
-        found = check_state(self.check, target)
+        found = check_store(self.check, node, target, value)
         if found is None:
-            name = target.value.id if isinstance(target.value, ast.Name) else ""
-            if self.names.locals.get(name, ir.BOOL) is not None:
-                self._target(target)  # says what cannot be assigned
+            self._target(target)  # says what cannot be assigned
             raise Refused
-        known = self.check.value(value, found.type, f"for `{target.attr}`")
-        match known:
-            # done at once: another vCPU may do the like at the same time
-            case ir.Binary(op="+" | "-" | "&" | "|" | "^" as op, left=ir.StateRef()) if isinstance(
-                node, ast.AugAssign
-            ):
-                return ir.Store(span_of(node), found, op, known.right)
-            case _:
-                return ir.Store(span_of(node), found, "", known)
-
-    def _refer(self, node: ast.Assign, name: str, reference: Reference) -> ir.Assign | None:
-        """`name = self.account(task)`: the name stands for it; a vCPU's number is kept in it."""
-        target = node.targets[0]
-        self._check_local_name(target, name)
-        former = self.names.references.get(name)
-        if isinstance(reference.owner, ir.Expr):
-            kept = ir.Local(span_of(target), INT_TYPES["u32"], name)
-            statement = ir.Assign(span_of(node), name, reference.owner)
-            reference = Reference(reference.state, kept)
-        else:
-            statement = None
-        if self.names.locals.get(name) is not None and former is None:
-            raise self.reporter.refuse(
-                target, f"`{name}` is a value already", "use another name for the state"
-            )
-        if former is not None and _same(former) != _same(reference):
-            raise self.reporter.refuse(
-                target, f"`{name}` stands for other state already", "use another name"
-            )
-        self.names.references[name] = reference
-        if statement is not None:
-            self.names.locals[name] = INT_TYPES["u32"]
-        return statement
+        return found
 
     def _assignment(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> ir.Assign:
         if isinstance(node, ast.Assign):
@@ -444,11 +412,6 @@ class _FunctionChecker:
         ends = [*loop.breaks, *loop.continues, *([] if after is _UNREACHABLE else [after])]
         # A body that always returns never gets past the loop; any set is right then.
         return statements, frozenset.intersection(*ends) if ends else assigned
-
-
-def _same(reference: Reference) -> tuple[str, str]:
-    owner = reference.owner
-    return reference.state.name, owner.name if isinstance(owner, ir.ViewRef | ir.Local) else ""
 
 
 def _a(found: ir.ReturnType) -> str:
