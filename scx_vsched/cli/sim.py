@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path  # noqa: TC003 - typer evaluates annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scx_vsched.cli import sim_fidelity, sim_fuzz
 from scx_vsched.cli.settings import parse_settings
-from scx_vsched.cli.sim_output import TRACE_LIMIT, draw_timeline, stop_if_failed, write_trace
+from scx_vsched.cli.sim_output import (
+    TRACE_LIMIT,
+    PictureMs,
+    PicturePath,
+    Sanitize,
+    TracePath,
+    show,
+    stop_if_failed,
+)
 
 if TYPE_CHECKING:
     from scx_vsched.sim.machine import Machine
@@ -36,7 +43,10 @@ _Profile = Annotated[
     ),
 ]
 _Workload = Annotated[
-    str, typer.Argument(metavar="WORKLOAD", help="A built-in workload, or a TOML file.")
+    str,
+    typer.Argument(
+        metavar="WORKLOAD", help="A built-in workload, a TOML file, or a recorded trace (.txt)."
+    ),
 ]
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Everything random follows from it.")]
 _Seconds = Annotated[float, typer.Option("--seconds", min=0.001, help="Simulated time measured.")]
@@ -49,6 +59,12 @@ _Contended = Annotated[
 ]
 _Honest = Annotated[
     bool, typer.Option("--honest", help="Tell the scheduler each vCPU's true capacity.")
+]
+_Probe = Annotated[
+    bool,
+    typer.Option(
+        "--probe", help="Probers watch the vCPUs and tell the scheduler, as they do in a guest."
+    ),
 ]
 _Steal = Annotated[bool, typer.Option("--steal", help="The guest sees how long it was kept away.")]
 _Set = Annotated[
@@ -88,23 +104,18 @@ def run(
     warmup: _Warmup = 1.0,
     contended: _Contended = False,
     honest: _Honest = False,
+    probe: _Probe = False,
     steal: _Steal = False,
     settings: _Set = None,
     kernel: _Kernel = "7.x",
     as_json: _Json = False,
-    trace: Annotated[
-        Path | None,
-        typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto (its end)."),
-    ] = None,
-    picture: Annotated[
-        Path | None, typer.Option("--timeline", metavar="FILE", help="Draw the end as SVG.")
-    ] = None,
-    picture_ms: Annotated[
-        float, typer.Option("--timeline-ms", min=0.01, help="How much of the end to draw.")
-    ] = 100.0,
-    sanitize: Annotated[
+    trace: TracePath = None,
+    picture: PicturePath = None,
+    picture_ms: PictureMs = 100.0,
+    sanitize: Sanitize = False,
+    cpython: Annotated[
         bool,
-        typer.Option("--sanitize", help="Stop at undefined behaviour in the scheduler's code."),
+        typer.Option("--cpython", help="Compute the hooks in CPython, for a debugger to step."),
     ] = False,
 ) -> None:
     """Run a workload on a machine under a scheduler.
@@ -113,19 +124,27 @@ def run(
     """
     from scx_vsched.sim.report import plain, summary  # noqa: PLC0415
     from scx_vsched.sim.run import Options  # noqa: PLC0415
+    from scx_vsched.sim.sanitize import start_again  # noqa: PLC0415
     from scx_vsched.sim.scheduler import prepare  # noqa: PLC0415
     from scx_vsched.sim.workload_file import load_workload  # noqa: PLC0415
 
+    if sanitize:
+        start_again()
     machine = _machine(profile, contended, honest, steal)
     load = load_workload(workload, machine)
     scheduler = prepare(
-        policy, tunables=parse_settings(settings or ()), kernel=kernel, sanitize=sanitize
+        policy,
+        tunables=parse_settings(settings or ()),
+        kernel=kernel,
+        sanitize=sanitize,
+        cpython=cpython,
     )
     options = Options(
         seed=seed,
         end_ns=round((seconds + warmup) * 1e9),
         warmup_ns=round(warmup * 1e9),
         trace_limit=TRACE_LIMIT if trace or picture else 0,
+        probe=probe,
     )
     started = time.process_time()
     outcome = scheduler.run(machine, load, options)
@@ -141,10 +160,7 @@ def run(
         rate = outcome.records / max(took_s, 1e-9) / 1e6
         print(f"  {outcome.records:,} scheduling events in {took_s:.2f} s: {rate:.1f} million/s")
         print(f"  digest {outcome.digest}")
-    if trace:
-        write_trace(trace, outcome)
-    if picture:
-        draw_timeline(picture, outcome, title, picture_ms)
+    show(outcome, title, trace, picture, picture_ms)
     stop_if_failed(outcome)
 
 
@@ -163,14 +179,17 @@ def compare(
     warmup: _Warmup = 1.0,
     contended: _Contended = False,
     honest: _Honest = False,
+    probe: _Probe = False,
     steal: _Steal = False,
     kernel: _Kernel = "7.x",
     as_json: _Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a table.")] = False,
 ) -> None:
     """Compare schedulers on the same seeds: ratios with their 95 % intervals.
 
     Without --policy the kernel's default scheduler is compared with the policy `core`.
     """
+    from scx_vsched.sim.compare import as_markdown  # noqa: PLC0415
     from scx_vsched.sim.compare import compare as compare_runs  # noqa: PLC0415
     from scx_vsched.sim.run import Options  # noqa: PLC0415
     from scx_vsched.sim.scheduler import prepare  # noqa: PLC0415
@@ -180,7 +199,10 @@ def compare(
     load = load_workload(workload, machine)
     schedulers = [prepare(name, kernel=kernel) for name in policies or ["default", "core"]]
     options = Options(
-        seed=seed, end_ns=round((seconds + warmup) * 1e9), warmup_ns=round(warmup * 1e9)
+        seed=seed,
+        end_ns=round((seconds + warmup) * 1e9),
+        warmup_ns=round(warmup * 1e9),
+        probe=probe,
     )
     found = compare_runs(schedulers, machine, load, options, seeds)
     if as_json:
@@ -199,6 +221,9 @@ def compare(
             for row in found
         ]
         print(json.dumps({"machine": machine.name, "workload": load.name, "rows": rows}, indent=2))
+        return
+    if markdown:
+        print("\n".join(as_markdown(load.name, schedulers, found)))
         return
     print(f"{load.name} on {machine.name}: {seeds} seeds of {seconds:g} s")
     for row in found:

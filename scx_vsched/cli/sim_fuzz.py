@@ -15,10 +15,13 @@ import typer
 from scx_vsched.cli.sim_output import (
     FAILED,
     TRACE_LIMIT,
-    draw_timeline,
+    PictureMs,
+    PicturePath,
+    Sanitize,
+    TracePath,
+    show,
     stop_if_failed,
     write,
-    write_trace,
 )
 
 if TYPE_CHECKING:
@@ -41,9 +44,7 @@ def fuzz_command(
     max_findings: Annotated[
         int, typer.Option("--max-findings", min=1, help="Stop after so many.")
     ] = 5,
-    sanitize: Annotated[
-        bool, typer.Option("--sanitize", help="Undefined behaviour fails, too.")
-    ] = False,
+    sanitize: Sanitize = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run random machines, workloads, policies and faults, and check every invariant.
@@ -92,25 +93,20 @@ def fuzz_command(
 def replay_command(
     *,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A case that `sim fuzz` wrote.")],
-    trace: Annotated[
-        Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto.")
-    ] = None,
-    picture: Annotated[
-        Path | None, typer.Option("--timeline", metavar="FILE", help="Draw the end as SVG.")
-    ] = None,
-    picture_ms: Annotated[
-        float, typer.Option("--timeline-ms", min=0.01, help="How much of the end to draw.")
-    ] = 100.0,
-    sanitize: Annotated[
-        bool, typer.Option("--sanitize", help="Stop at undefined behaviour.")
-    ] = False,
+    trace: TracePath = None,
+    picture: PicturePath = None,
+    picture_ms: PictureMs = 100.0,
+    sanitize: Sanitize = False,
 ) -> None:
     """Run a case again, the same step for step.
 
     Exit status 4 means that it failed; the steps before that are printed.
     """
     from scx_vsched.sim.case import load_case, run_case
+    from scx_vsched.sim.sanitize import start_again
 
+    if sanitize:
+        start_again()
     case = load_case(file)
     outcome = run_case(case, sanitize=sanitize, trace_limit=TRACE_LIMIT)
     print(
@@ -119,10 +115,7 @@ def replay_command(
     )
     if case.expect and not outcome.failure:
         print(f"it failed with {case.expect} once and does so no more")
-    if trace:
-        write_trace(trace, outcome)
-    if picture:
-        draw_timeline(picture, outcome, file.name, picture_ms)
+    show(outcome, file.name, trace, picture, picture_ms)
     stop_if_failed(outcome)
 
 

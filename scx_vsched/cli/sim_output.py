@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scx_vsched.errors import UserError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scx_vsched.sim.run import Outcome
 
-__all__ = ["FAILED", "TRACE_LIMIT", "draw_timeline", "stop_if_failed", "write", "write_trace"]
+__all__ = [
+    "FAILED",
+    "TRACE_LIMIT",
+    "PictureMs",
+    "PicturePath",
+    "Sanitize",
+    "TracePath",
+    "show",
+    "stop_if_failed",
+    "write",
+]
 
 FAILED = 4  # exit status when an invariant did not hold
 TRACE_LIMIT = 200_000  # steps kept for a trace or a picture
 _TOLD = 40  # steps shown before a failure
+
+# Options of the commands that run something.
+TracePath = Annotated[
+    Path | None,
+    typer.Option("--trace", metavar="FILE", help="Write a trace for Perfetto (its end)."),
+]
+PicturePath = Annotated[
+    Path | None, typer.Option("--timeline", metavar="FILE", help="Draw the end as SVG.")
+]
+PictureMs = Annotated[
+    float, typer.Option("--timeline-ms", min=0.01, help="How much of the end to draw.")
+]
+Sanitize = Annotated[
+    bool,
+    typer.Option(
+        "--sanitize",
+        help="Fail at undefined behaviour and at accesses beyond what was allocated, too.",
+    ),
+]
 
 
 def stop_if_failed(outcome: Outcome) -> None:
@@ -43,19 +71,17 @@ def write(path: Path, text: str) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
 
 
-def write_trace(path: Path, outcome: Outcome) -> None:
-    """The trace for Perfetto or chrome://tracing."""
-    from scx_vsched.sim.timeline import chrome_trace  # noqa: PLC0415
+def show(
+    outcome: Outcome, title: str, trace: Path | None, picture: Path | None, last_ms: float
+) -> None:
+    """Writes the trace for Perfetto or chrome://tracing, and draws the last `last_ms` as SVG."""
+    from scx_vsched.sim.timeline import chrome_trace, timeline  # noqa: PLC0415
 
-    trace = chrome_trace(outcome.trace, len(outcome.vcpus), outcome.now_ns)
-    write(path, json.dumps(trace))
+    vcpus, end = len(outcome.vcpus), outcome.now_ns
+    if trace:
+        write(trace, json.dumps(chrome_trace(outcome.trace, vcpus, end)))
+    if picture:
+        from scx_vsched.sim.svg import timeline_svg  # noqa: PLC0415
 
-
-def draw_timeline(path: Path, outcome: Outcome, title: str, last_ms: float) -> None:
-    """The last `last_ms` of the run as SVG."""
-    from scx_vsched.sim.svg import timeline_svg  # noqa: PLC0415
-    from scx_vsched.sim.timeline import timeline  # noqa: PLC0415
-
-    end = outcome.now_ns
-    spans = timeline(outcome.trace, len(outcome.vcpus), end)
-    write(path, timeline_svg(spans.cut(end - round(last_ms * 1e6), end), title))
+        spans = timeline(outcome.trace, vcpus, end)
+        write(picture, timeline_svg(spans.cut(end - round(last_ms * 1e6), end), title))

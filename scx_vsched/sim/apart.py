@@ -2,113 +2,110 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import signal
-import traceback
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Self
 
-from scx_vsched.sim.case import run_case
+from scx_vsched.errors import UserError
 from scx_vsched.sim.run import Failure
+from scx_vsched.sim.sanitize import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from scx_vsched.sim.case import Case
 
-__all__ = ["Verdict", "run_apart"]
+__all__ = ["Apart", "Verdict"]
 
 _PATIENCE_S = 150.0  # more than a case's own limit of real time and what compiling takes
+_START_S = 60.0
+WORKER = (sys.executable, "-m", "scx_vsched.sim.worker")
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of the case drawn for `number`."""
+    """What became of a case."""
 
-    number: int
     failure: Failure | None
     events: int = 0
     records: int = 0
     digest: str = ""
 
 
-def run_apart(
-    numbers: Sequence[int], make: Callable[[int], Case], *, sanitize: bool = False
-) -> Iterator[Verdict]:
-    """Runs `make(number)` for each of `numbers`, in order.
+class Apart:
+    """A process that runs cases one by one; where it ends or hangs, another takes its place."""
 
-    A case that ends its process has failed with `crash`, one that does not return with `hang`.
-    """
-    at = 0
-    while at < len(numbers):
-        worker = _Worker(numbers[at:], make, sanitize)
+    def __init__(self, *, sanitize: bool = False) -> None:
+        self._command = [*WORKER, *(("--sanitize",) if sanitize else ())]
+        self._environment = environment() if sanitize else None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def run(self, case: Case) -> Verdict:
+        """Runs `case`: one that ends the process fails with `crash`, one that stays with `hang`."""
+        process = self._process or self._start()
+        with contextlib.suppress(BrokenPipeError):
+            _pipe(process.stdin).write(json.dumps(case.to_json()).encode() + b"\n")
+            _pipe(process.stdin).flush()
+        answer = _answer(process, _PATIENCE_S)
+        if answer is None:
+            process.kill()
+            self._end()
+            return Verdict(Failure("hang", f"no end within {_PATIENCE_S:g} s", 0))
+        if not answer.endswith(b"\n"):
+            return Verdict(Failure("crash", f"the simulator's process ended {self._end()}", 0))
+        raw = json.loads(answer)
+        failure = raw.pop("failure")
+        return Verdict(failure=Failure(**failure) if failure else None, **raw)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment
+        )
+        if not _answer(self._process, _START_S):
+            raise UserError(f"the simulator's process does not start: it ended {self._end()}")
+        return self._process
+
+    def _end(self) -> str:
+        """Ends the process; says how it had ended if it had."""
+        process, self._process = self._process, None
+        if process is None:
+            return ""
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
         try:
-            for verdict in worker.verdicts():
-                at += 1
-                yield verdict
-        finally:
-            ended = worker.close()
-        if at < len(numbers):
-            yield Verdict(numbers[at], Failure(*ended, 0))
-            at += 1
+            status = process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            status = process.wait()
+        return f"by {signal.Signals(-status).name}" if status < 0 else f"with {status}"
 
 
-class _Worker:
-    """A forked process that writes a line for each case."""
-
-    def __init__(self, numbers: Sequence[int], make: Callable[[int], Case], sanitize: bool) -> None:
-        self._from, write = os.pipe()
-        self._late = False
-        self._left = len(numbers)
-        self._pid = os.fork()
-        if not self._pid:
-            os.close(self._from)
-            status = 1
-            try:
-                _work(write, numbers, make, sanitize)
-                status = 0
-            except Exception:  # the parent sees that the process ended
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-        os.close(write)
-
-    def verdicts(self) -> Iterator[Verdict]:
-        """Those that come before the process ends or takes too long."""
-        rest = b""
-        while self._left:
-            if not select.select([self._from], [], [], _PATIENCE_S)[0]:
-                self._late = True
-                return
-            read = os.read(self._from, 65536)
-            if not read:
-                return
-            *lines, rest = (rest + read).split(b"\n")
-            for line in lines:
-                self._left -= 1
-                raw = json.loads(line)
-                failure = raw.pop("failure")
-                yield Verdict(failure=Failure(**failure) if failure else None, **raw)
-
-    def close(self) -> tuple[str, str]:
-        """Ends the process; says how it ended, as a failure's name and message."""
-        if self._late or self._left:
-            os.kill(self._pid, signal.SIGKILL)
-        os.close(self._from)
-        status = os.waitpid(self._pid, 0)[1]
-        if self._late:
-            return "hang", f"no end within {_PATIENCE_S:g} s"
-        if os.WIFSIGNALED(status):
-            name = signal.Signals(os.WTERMSIG(status)).name
-            return "crash", f"the simulator's process ended by {name}"
-        return "crash", f"the simulator's process ended with {os.waitstatus_to_exitcode(status)}"
+def _pipe(end: IO[bytes] | None) -> IO[bytes]:
+    assert end is not None  # noqa: S101 - both ends were asked for
+    return end
 
 
-def _work(write: int, numbers: Sequence[int], make: Callable[[int], Case], sanitize: bool) -> None:
-    for number in numbers:
-        outcome = run_case(make(number), sanitize=sanitize)
-        failure = asdict(outcome.failure) if outcome.failure else None
-        verdict = Verdict(number, None, outcome.events, outcome.records, outcome.digest)
-        os.write(write, json.dumps(asdict(verdict) | {"failure": failure}).encode() + b"\n")
+def _answer(process: subprocess.Popen[bytes], patience_s: float) -> bytes | None:
+    """A line of the process, cut short where it ended; None where none comes in time."""
+    pipe = _pipe(process.stdout)
+    answer = b""
+    while not answer.endswith(b"\n"):
+        if not select.select([pipe], [], [], patience_s)[0]:
+            return None
+        read = os.read(pipe.fileno(), 65536)
+        if not read:
+            break
+        answer += read
+    return answer

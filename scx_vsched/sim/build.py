@@ -11,19 +11,30 @@ import hashlib
 import os
 import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scx_vsched.bpf.compile import CompileError, find_clang
 from scx_vsched.bpf.render import include_dir, render
 from scx_vsched.errors import UserError
+from scx_vsched.sim.hooks import redirected
+from scx_vsched.sim.sanitize import SANITIZE, find_gcc, require_loaded, without_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from scx_vsched.policy.program import PolicyProgram
 
-__all__ = ["DEFAULT_KERNEL", "KERNELS", "build_library", "cache_dir", "digest", "simulated_source"]
+__all__ = [
+    "DEFAULT_KERNEL",
+    "KERNELS",
+    "build_library",
+    "cache_dir",
+    "digest",
+    "make",
+    "simulated_source",
+]
 
 # What SIM_KERNEL stands for: which kfuncs exist, and under which names.
 KERNELS = {"6.12": 612, "7.1.13": 710, "7.x": 700}
@@ -41,15 +52,10 @@ _FLAGS = (
     "-Werror",
     "-Wno-unused-function",
     "-Wno-unused-const-variable",
-    "-Wno-unknown-warning-option",
+    "-Wno-unknown-pragmas",  # clang's own, where gcc compiles
 )
-# The test build: anything undefined ends the run where it happens.
-_SANITIZE = (
-    "-fsanitize=undefined",
-    "-fsanitize-trap=undefined",
-    # BPF maps are as aligned as BPF has them, and bpf_loop() takes callbacks of any context
-    "-fno-sanitize=alignment,function",
-)
+_CLANG_FLAGS = ("-Wno-unknown-warning-option",)
+_KFUNCS = '#include "scx.h"'
 # Counters of the mechanism that must be 0 once no task is left.
 _COUNTERS = (("vcpus", "queued"), ("llc_states", "queued"), ("groups", "active"))
 _MAP = re.compile(r"\nstruct \{([^}]*)\} (\w+) SEC\(\"\.maps\"\);")
@@ -83,26 +89,6 @@ def simulated_source(rendered: str) -> str:
     )
 
 
-def _run(command: Sequence[str], source: str | None = None) -> None:
-    try:
-        done = subprocess.run(
-            command,
-            input=source,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=300,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise CompileError("clang did not finish within five minutes") from error
-    if done.returncode:
-        raise CompileError(
-            f"clang refused the simulated scheduler:\n{done.stderr.strip()}",
-            "the stand-in headers in templates/sim may lack what the templates now use",
-        )
-
-
 def digest(parts: Iterable[str]) -> str:
     """A name for what is made of `parts`."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
@@ -120,13 +106,56 @@ def _headers() -> str:
     return "\0".join(path.read_text(encoding="utf-8") for path in sorted(headers))
 
 
-def _compile(text: str, out: Path, command: Sequence[str], flags: Sequence[str]) -> Path:
-    """Compiles `text` to `out` unless that is there already."""
-    if not out.exists():
-        partial = out.with_name(f".{out.name}.{os.getpid()}")
-        _run([*command, *flags, "-x", "c", "-c", "-", "-o", str(partial)], text)
-        partial.replace(out)
+def make(out: Path, command: Sequence[str], source: str | None = None) -> Path:
+    """`out`, made by `command` with `-o FILE` added, unless it is there; `source` is its input.
+
+    Raises CompileError with what the compiler printed, UserError where nothing can be written.
+    """
+    if out.exists():
+        return out
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            [*command, "-o", str(partial)],
+            input=source,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=300,
+            env=without_runtime(),
+            check=False,
+        )
+        if not done.returncode:
+            partial.replace(out)
+    except subprocess.TimeoutExpired as error:
+        raise CompileError(f"{command[0]} did not finish within five minutes") from error
+    except OSError as error:
+        raise UserError(f"cannot write {out.parent}: {error.strerror}") from error
+    if done.returncode:
+        raise CompileError(
+            f"{Path(command[0]).name} refused what the simulator is made of:\n"
+            f"{done.stderr.strip()}",
+            "the stand-in headers in templates/sim may lack what the templates now use",
+        )
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    """What compiles, with the flags that it needs beside those of all."""
+
+    path: str
+    version: str
+    flags: tuple[str, ...]
+
+
+def _compiler(sanitize: bool) -> _Compiler:
+    """clang, or gcc for sanitizers: it comes with their run-time library, clang without it."""
+    if sanitize:
+        return _Compiler(*find_gcc(), SANITIZE)
+    clang = find_clang()
+    return _Compiler(clang.path, str(clang.version), _CLANG_FLAGS)
 
 
 def build_library(
@@ -136,49 +165,44 @@ def build_library(
     *,
     sanitize: bool = False,
     source: str | None = None,
+    cpython: bool = False,
 ) -> Path:
     """The shared library that simulates `program`, or the default scheduler where it is None.
 
-    `kernel` is one of KERNELS; `source` replaces the rendered C (for faults that tests put in).
-    Raises UserError where clang is missing, CompileError where it refuses the code.
+    `kernel` is one of KERNELS; `source` replaces the rendered C (for faults that tests put in);
+    with `cpython` the mechanism asks CPython instead of compiled hooks (scx_vsched.sim.hooks).
+    What is built with `sanitize` runs only as scx_vsched.sim.sanitize says. Raises UserError where
+    a compiler is missing, CompileError where it refuses the code.
     """
+    if sanitize:
+        require_loaded()
     if kernel not in KERNELS:
         raise UserError(f"no simulated kernel {kernel!r}", f"there are {', '.join(KERNELS)}")
-    if program is not None and any(f.name == "on_timer" for f in program.functions):
-        raise UserError(
-            f"{program.name} has a timer (on_timer), and simulated kernels have none",
-            "try it in a VM: `scx_vsched vm run`",
-        )
-    clang = find_clang()
+    compiler = _compiler(sanitize)
     include = include_dir()
     flags = [
         OPTIMISE,
         *_FLAGS,
-        *(_SANITIZE if sanitize else ()),
-        f"-DSIM_KERNEL={KERNELS[kernel]}",
+        *compiler.flags,
         f"-I{include.parent / 'sim'}",
         f"-I{include}",
         f"-I{_ENGINE}",
     ]
     folder = cache_dir()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        key = [_headers(), str(clang.version), *flags]
-        objects = []
-        for path in _engine_sources():
-            text = path.read_text(encoding="utf-8")
-            name = f"{path.stem}-{digest([*key, text])}.o"
-            objects.append(_compile(text, folder / name, [clang.path], flags))
-        if program is not None or source is not None:
-            text = simulated_source(source or render(program, without))  # type: ignore[arg-type]
-            name = f"policy-{digest([*key, text])}.o"
-            objects.append(_compile(text, folder / name, [clang.path], flags))
-        library = folder / f"sim-{digest(str(path) for path in objects)}.so"
-        if not library.exists():
-            partial = library.with_name(f".{library.name}.{os.getpid()}")
-            link = [clang.path, "-shared", "-Wl,-Bsymbolic", "-o", str(partial)]
-            _run([*link, *map(str, objects)])
-            partial.replace(library)
-    except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror}") from error
-    return library
+    key = [_headers(), compiler.path, compiler.version, *flags]
+    sources = [(path.stem, path.read_text(encoding="utf-8")) for path in _engine_sources()]
+    if program is not None or source is not None:
+        rendered = source or render(program, without)  # type: ignore[arg-type]
+        if cpython and program is not None:
+            rendered = redirected(rendered, program)
+        sources.append(("policy", simulated_source(rendered)))
+    objects = []
+    for name, text in sources:
+        # the rest of the engine is the same for every kernel
+        own = [f"-DSIM_KERNEL={KERNELS[kernel]}"] if _KFUNCS in text or name == "policy" else []
+        out = folder / f"{name}-{digest([*key, *own, text])}.o"
+        objects.append(make(out, [compiler.path, *flags, *own, "-x", "c", "-c", "-"], text))
+    library = folder / f"sim-{digest(str(path) for path in objects)}.so"
+    runtime = SANITIZE if sanitize else ()
+    link = [compiler.path, *runtime, "-shared", "-Wl,-Bsymbolic", *map(str, objects)]
+    return make(library, link)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scx_vsched.sim.scheduler import Scheduler
     from scx_vsched.sim.workload import Workload
 
-__all__ = ["Comparison", "compare", "measures"]
+__all__ = ["Comparison", "as_markdown", "compare", "measures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,21 @@ def compare(
         for measure, columns in samples.items()
         if all(len(column) == seeds for column in columns)
     ]
+
+
+def as_markdown(
+    workload: str, schedulers: Sequence[Scheduler], found: Sequence[Comparison]
+) -> list[str]:
+    """A table: a row for each measure, with every scheduler's median and ratio to the first."""
+    first, *others = (scheduler.name for scheduler in schedulers)
+    heads = ["Workload", "Measure", first, *others, *(f"{name} / {first}" for name in others)]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in found:
+        medians = [f"{median:,.0f}" for median in row.medians]
+        name = f"{row.measure.name}, {row.measure.unit}"
+        cells = [workload, name, *medians, *map(str, row.ratios[1:])]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def _median(values: Sequence[float]) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from scx_vsched.sim.apart import Verdict, run_apart
+from scx_vsched.bpf.compile import find_clang
+from scx_vsched.sim.apart import Apart
 from scx_vsched.sim.draw import draw_case
 from scx_vsched.sim.minimise import minimise
 
@@ -51,35 +52,37 @@ def fuzz(
 
     Stops after `max_findings` of them.
     """
+    find_clang()  # without it every case would fail
     tally = Tally()
-    for verdict in run_apart(range(seed, seed + cases), draw_case, sanitize=sanitize):
-        tally.cases += 1
-        tally.events += verdict.events
-        tally.records += verdict.records
-        if verdict.failure:
-            tally.failed += 1
-            found(_reduce(verdict, verdict.failure, shrink_s, sanitize))
-        tell(tally)
-        if tally.failed == max_findings:
-            break
+    with Apart(sanitize=sanitize) as apart:
+        for number in range(seed, seed + cases):
+            case = draw_case(number)
+            verdict = apart.run(case)
+            tally.cases += 1
+            tally.events += verdict.events
+            tally.records += verdict.records
+            if verdict.failure:
+                tally.failed += 1
+                found(Finding(number, *_reduce(case, verdict.failure, shrink_s, apart)))
+            tell(tally)
+            if tally.failed == max_findings:
+                break
     return tally
 
 
-def still_fails(case: Case, name: str, *, sanitize: bool = False) -> Failure | None:
+def still_fails(case: Case, name: str, apart: Apart) -> Failure | None:
     """The failure of the case if it is the one called `name`."""
-    verdict = next(iter(run_apart([0], lambda _: case, sanitize=sanitize)))
-    failure = verdict.failure
+    failure = apart.run(case).failure
     return failure if failure and failure.name == name else None
 
 
-def _reduce(verdict: Verdict, failure: Failure, shrink_s: float, sanitize: bool) -> Finding:
-    """The drawn case made smaller, given that it fails apart from the others too."""
-    case = replace(draw_case(verdict.number), expect=failure.name)
+def _reduce(case: Case, failure: Failure, shrink_s: float, apart: Apart) -> tuple[Case, Failure]:
+    """The drawn case made smaller, and how it fails then."""
+    case = replace(case, expect=failure.name)
 
     def fails(candidate: Case) -> bool:
-        return still_fails(candidate, failure.name, sanitize=sanitize) is not None
+        return still_fails(candidate, failure.name, apart) is not None
 
     if failure.name != "hang":  # each try would take minutes
         case = minimise(case, fails, seconds=shrink_s)
-    again = still_fails(case, failure.name, sanitize=sanitize)
-    return Finding(verdict.number, case, again or failure)
+    return case, still_fails(case, failure.name, apart) or failure

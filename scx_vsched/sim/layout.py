@@ -7,6 +7,7 @@ from ctypes import POINTER, Structure, c_char, c_int64, c_uint32, c_uint64
 
 __all__ = [
     "FEED",
+    "HOOK",
     "NEVER",
     "Entity",
     "Group",
@@ -121,7 +122,22 @@ class Load(Structure):
     ]
 
 
+MAX_GAPS = 256
+
+
+class Watch(Structure):
+    """struct sim_watch"""
+
+    _fields_ = [
+        *_u64("vcpu start_ns end_ns pcpu speed nr_gaps"),
+        ("gaps", c_uint64 * (2 * MAX_GAPS)),
+        *_u64("open_ns"),
+    ]
+
+
 FEED = ctypes.CFUNCTYPE(c_int64, c_uint64)
+HOOK = ctypes.CFUNCTYPE(c_uint64, c_uint64, POINTER(c_uint64), POINTER(c_uint64))
+PROBED = ctypes.CFUNCTYPE(c_int64, POINTER(Watch))
 
 
 class Options(Structure):
@@ -129,10 +145,13 @@ class Options(Structure):
 
     _fields_ = [
         *_u64(
-            "seed end_ns warmup_ns max_events max_wall_ms ext timeout_ms stranded_ns check_every "
-            "trace_limit drain"
+            "seed end_ns warmup_ns max_events max_wall_ms ext ops_flags timeout_ms stranded_ns "
+            "check_every trace_limit drain"
         ),
         ("feed", FEED),
+        ("hook", HOOK),
+        *_u64("probe"),
+        ("probed", PROBED),
     ]
 
 
@@ -184,4 +203,11 @@ class Result(Structure):
 
 
 # In the order of sim_sizes() in engine/main.c.
-SHARED: tuple[type[ctypes.Structure], ...] = (Machine, Load, Options, Result, Record)
+SHARED: tuple[type[ctypes.Structure], ...] = (
+    Machine,
+    Load,
+    Options,
+    Result,
+    Record,
+    Watch,
+)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from scx_vsched.bpf.feed import Feed
 from scx_vsched.bpf.libbpf import BpfError
 from scx_vsched.sim import layout
+from scx_vsched.sim.probing import Findings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,11 +110,12 @@ class _Table:
 
 
 class Feeder:
-    """What user space does while the scheduler runs: it is told of topologies, one by one."""
+    """What user space does while the scheduler runs: it hands over what it is told or finds out."""
 
     def __init__(self, library: Library, machine: Machine) -> None:
         topology = machine.topology()
         self._machine = machine
+        self._findings = Findings(machine)
         # a step of the simulation is atomic: no operation is ever under way
         self._feed = Feed(library, topology, topology, wait=lambda: None)  # type: ignore[arg-type]
 
@@ -121,6 +123,16 @@ class Feeder:
         """Hands the topology `number` over; called by the engine, which takes no exceptions."""
         try:
             self._feed.update(self._machine.topology(number))
+        except (BpfError, ValueError):
+            return 1
+        return 0
+
+    def probed(self, watch: Any) -> int:
+        """Takes in what a prober saw of a vCPU; as `update`."""
+        try:
+            found = self._findings.add(watch.contents)
+            self._feed.update(found.topology)
+            self._feed.note_probed(found.at_ns, found.next_gap_ns)
         except (BpfError, ValueError):
             return 1
         return 0

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from scx_vsched.sim.hooks import Hooks
     from scx_vsched.sim.machine import Machine
     from scx_vsched.sim.workload import Workload
 
@@ -37,6 +38,8 @@ class Options:
     trace_limit: int = 0
     drain: bool = False
     scheduler: bool = True  # the one under test, rather than the default one
+    probe: bool = False  # probers watch the vCPUs and tell the scheduler
+    ops_flags: tuple[str, ...] = ()  # of the scheduler's operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +182,13 @@ def simulate(
     *,
     tunables: Mapping[int, int] | None = None,
     stat_names: Sequence[str] = (),
+    hooks: Hooks | None = None,
 ) -> Outcome:
     """Runs `load` on `machine` under the scheduler in `library_path`.
 
     `tunables` are by their place in the object's description, `stat_names` in the order of the map
-    `stats`. Raises UserError for tables that contradict each other; what goes wrong within the run
-    is the outcome's `failure`.
+    `stats`; `hooks` are computed in CPython. Raises UserError for tables that contradict each
+    other, and what a hook raised; what goes wrong within the run is the outcome's `failure`.
     """
     tables = machine_table(machine), load_table(load, machine), options_table(options)
     library = Library(library_path)
@@ -196,10 +200,15 @@ def simulate(
             library.set_constant("watchdog_ms", options.timeout_ms)
             feeder = Feeder(library, machine)
             tables[-1].feed = layout.FEED(feeder.update)
+            if hooks:
+                tables[-1].hook = layout.HOOK(hooks.call)
+            tables[-1].probed = layout.PROBED(feeder.probed)
             for slot, value in (tunables or {}).items():
                 library.set_tunable(slot, struct.pack("=q" if value < 0 else "=Q", value))
         if not result.failed:
             result = library.call("sim_run")
+        if hooks and hooks.error:
+            raise hooks.error
         stats: dict[str, int] = {}
         if options.scheduler:
             counters = library.map("stats")

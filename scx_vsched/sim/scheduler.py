@@ -12,12 +12,14 @@ from scx_vsched.bpf.render import describe
 from scx_vsched.policies import resolve_policy
 from scx_vsched.policy.compiler import compile_file
 from scx_vsched.sim.build import DEFAULT_KERNEL, build_library
+from scx_vsched.sim.hooks import Hooks
 from scx_vsched.sim.run import Outcome, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from scx_vsched.bpf.model import ObjectMeta
+    from scx_vsched.policy.program import PolicyProgram
     from scx_vsched.sim.machine import Machine
     from scx_vsched.sim.run import Options
     from scx_vsched.sim.workload import Workload
@@ -26,6 +28,7 @@ __all__ = ["CHAOS", "DEFAULT", "Scheduler", "prepare"]
 
 DEFAULT = "default"
 CHAOS = "chaos"  # decides at random, for the fuzzer
+_A_YEAR_S = 365 * 86_400.0  # a debugger takes its time
 CHAOS_FILE = Path(__file__).parent / "chaos.py"
 
 
@@ -37,6 +40,8 @@ class Scheduler:
     library: Path
     stat_names: tuple[str, ...] = ()
     tunables: Mapping[int, int] = field(default_factory=dict)  # by place in the description
+    hooks: Hooks | None = None  # computed in CPython
+    ops_flags: tuple[str, ...] = ()
 
     @property
     def is_default(self) -> bool:
@@ -45,13 +50,17 @@ class Scheduler:
 
     def run(self, machine: Machine, load: Workload, options: Options) -> Outcome:
         """One run; see `simulate`."""
+        options = replace(options, scheduler=not self.is_default, ops_flags=self.ops_flags)
+        if self.hooks:
+            options = replace(options, max_wall_s=_A_YEAR_S)
         return simulate(
             self.library,
             machine,
             load,
-            replace(options, scheduler=not self.is_default),
+            options,
             tunables=self.tunables,
             stat_names=self.stat_names,
+            hooks=self.hooks,
         )
 
 
@@ -60,20 +69,25 @@ class Compiled:
     """A scheduler and the description of its object."""
 
     scheduler: Scheduler
+    program: PolicyProgram
     meta: ObjectMeta
 
 
 @functools.lru_cache(maxsize=64)
-def compiled(source: Path, without: tuple[str, ...], kernel: str, sanitize: bool) -> Compiled:
+def compiled(
+    source: Path, without: tuple[str, ...], kernel: str, sanitize: bool, cpython: bool = False
+) -> Compiled:
     """The scheduler of the policy in `source`, compiled once in the life of the process."""
     program = compile_file(source)
     meta = describe(program, without)
     return Compiled(
         Scheduler(
             source.stem,
-            build_library(program, without, kernel, sanitize=sanitize),
+            build_library(program, without, kernel, sanitize=sanitize, cpython=cpython),
             tuple(stat.name for stat in meta.stats),
+            ops_flags=meta.ops_flags,
         ),
+        program,
         meta,
     )
 
@@ -85,18 +99,21 @@ def prepare(
     without: Sequence[str] = (),
     kernel: str = DEFAULT_KERNEL,
     sanitize: bool = False,
+    cpython: bool = False,
 ) -> Scheduler:
     """Compiles `policy`: a built-in one by name, a file, or `default` for the kernel's own.
 
-    Raises UserError (PolicyError for a mistake in the policy) where that is not possible.
+    With `cpython` its hooks are computed by CPython. Raises UserError (PolicyError for a mistake
+    in the policy) where that is not possible.
     """
     if policy == DEFAULT:
         return Scheduler(DEFAULT, build_library(None, kernel=kernel, sanitize=sanitize))
     source = CHAOS_FILE if policy == CHAOS else resolve_policy(policy)
-    found = compiled(source, tuple(without), kernel, sanitize)
+    found = compiled(source, tuple(without), kernel, sanitize, cpython)
     check_tunables(found.meta, tunables or {})
     places = {tunable.name: index for index, tunable in enumerate(found.meta.tunables)}
     return replace(
         found.scheduler,
         tunables={places[name]: value for name, value in (tunables or {}).items()},
+        hooks=Hooks(found.program, tunables or {}) if cpython else None,
     )

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["load_table", "machine_table", "options_table"]
 
 
+# templates/sim/kernel.h
+OPS_FLAGS = {"SCX_OPS_ENQ_LAST": 2, "SCX_OPS_ENQ_EXITING": 4}
+
+
 class _Numbers:
     """The table of numbers that others point into."""
 
@@ -202,6 +206,8 @@ def options_table(options: Options) -> layout.Options:
         max_events=options.max_events,
         max_wall_ms=int(options.max_wall_s * 1000),
         ext=options.scheduler,
+        ops_flags=sum(OPS_FLAGS[name] for name in options.ops_flags),
+        probe=options.probe,
         timeout_ms=options.timeout_ms,
         stranded_ns=options.stranded_ms * 1_000_000,
         check_every=options.check_every,

@@ -23,6 +23,7 @@ __all__ = [
 OPS = (
     "compute", "sleep", "yield", "lock", "unlock", "spin_lock", "barrier", "send", "receive",
     "fork", "join", "loop", "end", "forever", "stamp", "latency", "mark", "period", "exit",
+    "until",
 )  # fmt: skip
 DISTRIBUTIONS = ("fixed", "uniform", "exponential")
 # In the order of enum sim_script_op.
@@ -134,6 +135,11 @@ class Workload:
             self._check_program(program)
         for tasks in self.tasks:
             self._check_tasks(tasks, names)
+            if not 0 <= tasks.group < len(self.groups):
+                raise UserError(
+                    f"the tasks of {tasks.program} are in group {tasks.group}",
+                    f"there are {len(self.groups) - 1} beside the root, which is 0",
+                )
         for source in self.sources:
             if not 0 <= source.channel < len(self.channels):
                 raise UserError(f"a source feeds the unknown channel {source.channel}")
@@ -184,7 +190,7 @@ class Workload:
                 raise UserError(f"{where}: loops do not match or are nested too deeply")
             takes_time |= (step.op == "compute" and step.a > 0) or step.op in (
                 "sleep", "yield", "lock", "spin_lock", "barrier", "send", "receive", "fork",
-                "period", "unlock", "join",
+                "period", "unlock", "join", "until",
             )  # fmt: skip
         if depth:
             raise UserError(f"a loop of the program {program.name} does not end")

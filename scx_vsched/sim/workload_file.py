@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from scx_vsched.errors import UserError
 from scx_vsched.named_files import read_named
+from scx_vsched.sim.profile import read_text
+from scx_vsched.sim.sched_trace import trace_workload
 from scx_vsched.sim.workload import (
     OPS,
     Group,
@@ -51,8 +53,11 @@ def builtin_workloads() -> dict[str, Path]:
 def load_workload(name: str, machine: Machine) -> Workload:
     """The built-in workload `name`, or the one in the file of that path, sized for `machine`.
 
+    A name that ends with .txt is that of a recorded trace: scx_vsched.sim.sched_trace.
     Raises UserError where there is none, or it is not valid.
     """
+    if name.endswith(".txt"):
+        return trace_workload(read_text(name), Path(name).stem)
     text, path = read_named("workload", name, builtin_workloads())
     return parse_workload(text, path.stem, machine)
 
@@ -115,7 +120,7 @@ class _Reader:
             raise UserError(f"{where}: needs an argument")
         if op in ("compute", "sleep"):
             return self._lasting(op, rest, where)
-        if op == "period":
+        if op in ("period", "until"):
             return Instruction(op, parse_time(rest[0], where))
         if op == "loop":
             return Instruction(op, self.count(" ".join(rest), where) if not rest[0].isdigit()
@@ -166,7 +171,7 @@ class _Reader:
             policy=_POLICIES[policy],
             kthread=bool(row.get("kthread", False)),
             group=int(row.get("group", 0)),
-            affinity=tuple(row["vcpus"]) if "vcpus" in row else None,
+            affinity=self.numbers(row["vcpus"], f"{where}.vcpus") if "vcpus" in row else None,
             start_ns=parse_time(row.get("start", "0ns"), where),
             stagger_ns=parse_time(row.get("stagger", "0ns"), where),
             footprint=round(float(row.get("footprint", 1.0)) * 1024),
@@ -187,8 +192,22 @@ class _Reader:
             channel=self.index("channels", str(row.get("channel", "")), where),
             interval_ns=interval,
             distribution=str(row.get("distribution", "exponential")),
-            irqs=tuple(row.get("irqs", ())),
+            irqs=self.numbers(row.get("irqs", []), f"{where}.irqs"),
         )
+
+    @staticmethod
+    def numbers(value: Any, where: str) -> tuple[int, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
+            raise UserError(f"{where}: {value!r} is no list of vCPUs", "for example [0, 2]")
+        return tuple(value)
+
+    def program(self, row: dict[str, Any]) -> Program:
+        where = f"{self.name}: program {row.get('name')}"
+        self.only(row, {"name", "steps"}, where)
+        steps = row.get("steps", [])
+        if not isinstance(steps, list):
+            raise UserError(f"{where}: steps is no list", 'for example ["compute 5ms", "forever"]')
+        return Program(str(row.get("name", "")), tuple(self.step(step, where) for step in steps))
 
     @staticmethod
     def only(row: dict[str, Any], known: set[str], where: str) -> None:
@@ -207,25 +226,16 @@ def parse_workload(text: str, name: str, machine: Machine) -> Workload:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{name}: not valid TOML: {error}") from None
-    reader = _Reader(raw, name, machine)
     known = {
         "description", "metrics", "locks", "barriers", "channels", "program", "tasks", "source",
         "group", "max_tasks",
     }  # fmt: skip
-    reader.only(raw, known, name)
+    _Reader.only(raw, known, name)
     try:
+        reader = _Reader(raw, name, machine)
         return Workload(
             name=name,
-            programs=tuple(
-                Program(
-                    str(row.get("name", "")),
-                    tuple(
-                        reader.step(step, f"{name}: program {row.get('name')}")
-                        for step in row.get("steps", [])
-                    ),
-                )
-                for row in reader.rows("program")
-            ),
+            programs=tuple(reader.program(row) for row in reader.rows("program")),
             tasks=tuple(reader.tasks(row) for row in reader.rows("tasks")),
             locks=len(reader.names["locks"]),
             barriers=tuple(

@@ -30,6 +30,7 @@
 enum { BPF_MAP_TYPE_HASH = 1, BPF_MAP_TYPE_ARRAY = 2, BPF_MAP_TYPE_PERCPU_ARRAY = 6,
        BPF_MAP_TYPE_QUEUE = 22, BPF_MAP_TYPE_TASK_STORAGE = 29 };
 enum { BPF_ANY = 0, BPF_F_NO_PREALLOC = 1, BPF_F_MMAPABLE = 1 << 10 };
+enum { BPF_F_TIMER_CPU_PIN = 2 };
 enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
@@ -49,7 +50,6 @@ static long (*const bpf_loop)(u32 count, void *callback, void *ctx, u64 flags) =
 static long (*const bpf_timer_init)(struct bpf_timer *timer, void *map, u64 flags) = (void *)169;
 static long (*const bpf_timer_set_callback)(struct bpf_timer *timer, void *callback) = (void *)170;
 static long (*const bpf_timer_start)(struct bpf_timer *timer, u64 nsecs, u64 flags) = (void *)171;
-static long (*const bpf_timer_cancel)(struct bpf_timer *timer) = (void *)172;
 static void *(*const bpf_kptr_xchg)(void *dst, void *ptr) = (void *)194;
 static void *(*const bpf_map_lookup_percpu_elem)(void *map, const void *key, u32 cpu) = (void *)195;
 

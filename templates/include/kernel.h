@@ -6,21 +6,9 @@
  */
 #pragma once
 
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-typedef signed char s8;
-typedef short s16;
-typedef int s32;
-typedef long long s64;
-typedef _Bool bool;
-
-#define true 1
-#define false 0
-#define NULL ((void *)0)
-
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+#include "types.h"
 
 /* libbpf tells a declared from a defined struct when it compares a kfunc's arguments. */
 struct cpumask {
@@ -29,26 +17,6 @@ struct cpumask {
 
 struct bpf_cpumask {
 	struct cpumask cpumask;
-};
-
-struct kernfs_node {
-	u64 id;
-};
-
-struct cgroup;
-
-struct cgroup_subsys_state {
-	struct cgroup *cgroup;
-	struct cgroup_subsys_state *parent;
-};
-
-struct cgroup {
-	struct cgroup_subsys_state self;
-	struct kernfs_node *kn;
-};
-
-struct sched_entity {
-	u64 sum_exec_runtime;
 };
 
 struct sched_ext_entity {
@@ -71,53 +39,12 @@ struct task_struct {
 	char comm[16];
 };
 
-/* include/uapi/linux/bpf.h: the kernel looks for it in a map's type by this name and size. */
 #pragma clang attribute pop
+
+/* include/uapi/linux/bpf.h: the kernel looks for it in a map's type by this name and size. */
 struct bpf_timer {
 	u64 opaque[2];
 } __attribute__((aligned(8)));
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-enum scx_exit_kind {
-	SCX_EXIT_NONE = 0,
-};
-
-struct scx_exit_info {
-	enum scx_exit_kind kind;
-	s64 exit_code;
-	const char *reason;
-	char *msg;
-	char *dump;
-};
-
-struct scx_init_task_args {
-	bool fork;
-	struct cgroup *cgroup;
-};
-
-struct scx_exit_task_args {
-	bool cancelled;
-};
-
-struct scx_cgroup_init_args {
-	u32 weight;
-};
-
-struct scx_dump_ctx {
-	bool dummy;
-};
-
-struct bpf_iter_scx_dsq {
-	u64 opaque[6];
-} __attribute__((aligned(8)));
-
-/* Argument struct since 6.19 (kernel/sched/ext.c, __scx_bpf_dsq_insert_vtime). */
-struct scx_bpf_dsq_insert_vtime_args {
-	u64 dsq_id;
-	u64 slice;
-	u64 vtime;
-	u64 enq_flags;
-};
 
 /*
  * Values are the running kernel's: CORE_ENUM() below resolves each name in its BTF, so only the
@@ -132,6 +59,7 @@ enum scx_enq_flags {
 	SCX_ENQ_WAKEUP = 1,
 	SCX_ENQ_CPU_SELECTED = 2,
 	SCX_ENQ_PREEMPT = 3,
+	SCX_ENQ_LAST = 4,
 };
 
 enum scx_wake_flags {
@@ -151,8 +79,6 @@ enum scx_ent_flags {
 	SCX_TASK_QUEUED = 1,
 };
 
-#pragma clang attribute pop
-
 /* kinds of enum relocations (libbpf's enum bpf_enum_value_kind): 0 asks for existence, 1 for the value */
 #define CORE_ENUM(type, name) \
 	__builtin_preserve_enum_value(*(typeof(enum type) *)name, 1)
@@ -162,10 +88,3 @@ enum scx_ent_flags {
 /* kind 2 of field relocations and kind 0 of type relocations ask for existence */
 #define CORE_FIELD_EXISTS(field) __builtin_preserve_field_info(field, 2)
 #define CORE_TYPE_EXISTS(type) __builtin_preserve_type_info(*(type *)0, 0)
-
-/* include/linux/sched.h, include/uapi/linux/sched.h, include/linux/sched/prio.h: stable ABI or since ever */
-#define PF_KTHREAD 0x00200000
-#define SCHED_BATCH 3
-#define SCHED_IDLE 5
-#define DEFAULT_PRIO 120
-#define MAX_RT_PRIO 100

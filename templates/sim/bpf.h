@@ -73,6 +73,18 @@ void sim_count(u32 stat);
 
 extern u32 sim_this_vcpu; /* the vCPU that executes the scheduler's code */
 
+struct bpf_timer {
+	u64 opaque[2];
+} __attribute__((aligned(8)));
+
+enum { BPF_F_TIMER_CPU_PIN = 2 };
+
+/* The key that the callback gets follows from where the timer lies in the map. */
+#define bpf_timer_init(timer, map, flags) sim_timer_init(timer, (map)->value, sizeof(*(map)->value))
+long sim_timer_init(struct bpf_timer *timer, void *values, u32 size);
+long bpf_timer_set_callback(struct bpf_timer *timer, void *callback);
+long bpf_timer_start(struct bpf_timer *timer, u64 nsecs, u64 flags);
+
 void *sim_hash_lookup(void *map, const void *key);
 long sim_hash_update(void *map, const void *key, const void *value, u64 flags);
 long sim_hash_delete(void *map, const void *key);

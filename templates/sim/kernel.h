@@ -6,21 +6,7 @@
  */
 #pragma once
 
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-typedef signed char s8;
-typedef short s16;
-typedef int s32;
-typedef long long s64;
-typedef _Bool bool;
-
-#define true 1
-#define false 0
-#ifndef NULL /* the engine's system headers have it */
-#define NULL ((void *)0)
-#endif
+#include "../include/types.h"
 
 #define SIM_MASK_WORDS 64 /* 4096 vCPUs */
 
@@ -30,26 +16,6 @@ struct cpumask {
 
 struct bpf_cpumask {
 	struct cpumask cpumask;
-};
-
-struct kernfs_node {
-	u64 id;
-};
-
-struct cgroup;
-
-struct cgroup_subsys_state {
-	struct cgroup *cgroup;
-	struct cgroup_subsys_state *parent;
-};
-
-struct cgroup {
-	struct cgroup_subsys_state self;
-	struct kernfs_node *kn;
-};
-
-struct sched_entity {
-	u64 sum_exec_runtime;
 };
 
 struct sched_ext_entity {
@@ -72,60 +38,6 @@ struct task_struct {
 	struct sched_entity se;
 	struct sched_ext_entity scx;
 	char comm[16];
-};
-
-/* include/linux/sched/ext.h, enum scx_exit_kind */
-enum scx_exit_kind {
-	SCX_EXIT_NONE = 0,
-	SCX_EXIT_UNREG = 64,
-	SCX_EXIT_ERROR = 1024,
-	SCX_EXIT_ERROR_BPF = 1025,
-	SCX_EXIT_ERROR_STALL = 1026,
-};
-
-struct scx_exit_info {
-	enum scx_exit_kind kind;
-	s64 exit_code;
-	const char *reason;
-	char *msg;
-	char *dump;
-};
-
-struct scx_init_task_args {
-	bool fork;
-	struct cgroup *cgroup;
-};
-
-struct scx_exit_task_args {
-	bool cancelled;
-};
-
-struct scx_cgroup_init_args {
-	u32 weight;
-};
-
-struct scx_dump_ctx {
-	bool dummy;
-};
-
-struct scx_cpu_acquire_args {
-	bool dummy;
-};
-
-struct scx_cpu_release_args {
-	u32 reason;
-	struct task_struct *task;
-};
-
-struct bpf_iter_scx_dsq {
-	u64 opaque[6];
-} __attribute__((aligned(8)));
-
-struct scx_bpf_dsq_insert_vtime_args {
-	u64 dsq_id;
-	u64 slice;
-	u64 vtime;
-	u64 enq_flags;
 };
 
 /* The values of Linux 6.12 to 7.3; CORE_ENUM() finds them by name. */
@@ -164,9 +76,4 @@ struct scx_bpf_dsq_insert_vtime_args {
 #define CORE_FIELD_EXISTS(field) 1
 #define CORE_TYPE_EXISTS(type) 1
 
-#define PF_EXITING 0x00000004
-#define PF_KTHREAD 0x00200000
-#define SCHED_BATCH 3
-#define SCHED_IDLE 5
-#define DEFAULT_PRIO 120
-#define MAX_RT_PRIO 100
+#define PF_EXITING 0x00000004 /* include/linux/sched.h */

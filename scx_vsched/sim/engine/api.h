@@ -15,6 +15,13 @@ u64 draw(u64 state[2], u64 distribution, u64 a, u64 b);
 /* guard.c */
 void guard_start(void);
 void guard_stop(void);
+#ifdef __SANITIZE_ADDRESS__
+void guard_check(void);
+#else
+static inline void guard_check(void)
+{
+}
+#endif
 
 /* events.c */
 void event_at(struct event *event, u64 at);
@@ -32,7 +39,7 @@ enum record_kind {
 	REC_WAKE, REC_ENQUEUE, REC_SWITCH_IN, REC_PREEMPTED, REC_SLEPT, REC_MIGRATE, REC_TICK, REC_KICK,
 	REC_IPI, REC_HOST_IN, REC_HOST_OUT, REC_HALT, REC_IRQ, REC_FORK, REC_EXIT, REC_OFFLINE,
 	REC_ONLINE, REC_AFFINITY, REC_WEIGHT, REC_BYPASS, REC_HOST_CHANGE, REC_KEPT, REC_IDLE_CLAIM,
-	REC_REQUEST, REC_CGROUP, REC_DECISION,
+	REC_REQUEST, REC_CGROUP, REC_DECISION, REC_TIMER,
 };
 void record(u32 kind, const struct vcpu *v, const struct task *t, u32 detail);
 
@@ -103,26 +110,39 @@ extern struct list user_dsqs;
 void idle_update(struct vcpu *v, bool idle, bool notify);
 s32 idle_pick(const struct cpumask *allowed, u64 flags);
 bool idle_claim(u32 vcpu);
+u32 idle_distribute(const struct cpumask *a, const struct cpumask *b);
 
-/* ext.c */
+/* ext_call.c */
 extern struct sched_ext_ops vsched_ops __attribute__((weak));
-extern const struct class ext_class;
 enum context { CTX_NONE = 0, CTX_SELECT = 1, CTX_ENQUEUE = 2, CTX_DISPATCH = 4, CTX_REST = 8,
 	       CTX_UNLOCKED = 16, CTX_SLEEPABLE = 32 };
 const char *ext_op_name(const void *op);
 s32 call_op(void *op, u32 context, u64 a, u64 b, u64 c);
 void call_void_op(void *op, u32 context, u64 a, u64 b, u64 c);
+void ext_call_timer(struct hrtimer *t);
+
+/* kfuncs.c */
+void kfunc_allow(u32 contexts, const char *kfunc);
+
+/* ext.c */
+extern const struct class ext_class;
+
+/* ext_life.c */
 void ext_start(void);
 void ext_set_bypass(bool on);
-bool ext_consume(struct vcpu *v, struct dsq *dsq);
+
+/* ext_queue.c */
 struct dsq *ext_target_dsq(struct vcpu *v, u64 id, struct task *t);
-void ext_move(struct vcpu *v, struct task *t, struct dsq *to, u64 flags);
 bool ext_may_run_on(const struct task *t, const struct vcpu *v, bool must);
 void ext_dispatch_enqueue(struct dsq *dsq, struct task *t, u64 flags);
+void ext_move(struct vcpu *v, struct task *t, struct dsq *to, u64 flags);
+bool ext_consume(struct vcpu *v, struct dsq *dsq);
 void ext_process_deferred(struct vcpu *v);
 void ext_reenqueue(struct dsq *dsq);
-void ext_flush_buffer(struct vcpu *v);
+
+/* ext_dispatch.c */
 void ext_buffer(struct task *t, u64 dsq_id, u64 flags);
+void ext_flush_buffer(struct vcpu *v);
 extern u32 ext_dispatched;
 
 /* fair.c */
@@ -154,6 +174,7 @@ void vcpu_unhosted(struct vcpu *v);
 void vcpu_speed(struct vcpu *v, u32 speed);
 void vcpu_event(struct vcpu *v, u32 kind);
 void vcpu_irq(struct vcpu *v, struct task *t);
+void vcpu_spin(struct vcpu *v);
 u64 vcpu_clock_task(struct vcpu *v);
 void vcpu_add_work(struct task *t, u64 ns);
 
@@ -165,6 +186,17 @@ void host_set_quota(struct entity *e, u64 quota_ns, u64 period_ns);
 void host_set_speed(struct pcpu *p, u32 speed);
 void host_pin(struct entity *e, struct pcpu *p);
 u32 host_distance(const struct pcpu *a, const struct pcpu *b);
+
+/* timers.c */
+void timers_setup(void);
+void timers_due(struct hrtimer *t);
+void timers_run(struct vcpu *v);
+
+/* probe.c */
+void probe_setup(void);
+void probe_event(struct prober *prober);
+void probe_away(struct vcpu *v);
+void probe_there(struct vcpu *v);
 
 /* program.c */
 enum step { STEP_RUN, STEP_BLOCK, STEP_EXIT, STEP_YIELD };

@@ -7,6 +7,7 @@
 #pragma once
 
 #define SIM_MAX_LOOPS 8
+#define SIM_MAX_GAPS 256 /* that a watch keeps */
 #define SIM_LEVELS 5 /* of distance: same thread, same core, same cache, same node, another node */
 
 struct sim_pcpu {
@@ -61,6 +62,7 @@ enum sim_opcode {
 	OP_MARK, /* a: metric; one piece of work is done */
 	OP_PERIOD, /* a: length; sleeps until the next one begins, which is the stamp */
 	OP_EXIT,
+	OP_UNTIL, /* a: time of the run; sleeps until then, which is the stamp */
 	NR_OPS,
 };
 
@@ -134,17 +136,30 @@ struct sim_load {
 	const u64 *numbers;
 };
 
+/* What a watch saw of a vCPU: when it wanted to run and was kept away. */
+struct sim_watch {
+	u64 vcpu, start_ns, end_ns;
+	u64 pcpu, speed; /* where it is and how fast that core is alone, as spinners find out */
+	u64 nr_gaps; /* whole ones, or that the start cuts off */
+	u64 gaps[2 * SIM_MAX_GAPS]; /* start and length of each */
+	u64 open_ns; /* length so far of the one that the end cuts off */
+};
+
 struct sim_options {
 	u64 seed, end_ns;
 	u64 warmup_ns; /* nothing is measured before */
 	u64 max_events, max_wall_ms;
 	u64 ext; /* the scheduler under test, rather than the default one */
+	u64 ops_flags; /* of its table of operations, as the loader sets them */
 	u64 timeout_ms; /* the watchdog's */
 	u64 stranded_ns; /* how long a task may wait beside an idle vCPU */
 	u64 check_every; /* events between two checks of everything, 0 for none */
 	u64 trace_limit; /* how many records are kept, the last ones; 0 for a few */
 	u64 drain; /* at the end kill all tasks and look at what is left */
 	s64 (*feed)(u64 number); /* lets user space hand the scheduler another topology */
+	u64 (*hook)(u64 hook, const u64 *arguments, u64 *failed); /* of a policy in CPython */
+	u64 probe; /* probers watch the vCPUs */
+	s64 (*probed)(const struct sim_watch *watch); /* and this is what one saw */
 };
 
 /* One step of the run. */

@@ -166,7 +166,8 @@ static void enqueue(struct vcpu *v, struct task *t, u64 flags)
 	update(v);
 	place(v, t, flags);
 	list_add(&t->fair_node, v->fair_tasks.prev);
-	v->nr_fair++;
+	if (++v->nr_fair == 2)
+		fair_overloaded++;
 	v->nr_running++;
 	v->fair_load += fair_weight(t);
 	t->runnable_at = sim.now;
@@ -185,7 +186,8 @@ static void dequeue(struct vcpu *v, struct task *t, u64 flags)
 	t->vlag = lag > limit ? limit : lag < -limit ? -limit : lag;
 	t->slept_at = sim.now;
 	list_del(&t->fair_node);
-	v->nr_fair--;
+	if (--v->nr_fair == 1)
+		fair_overloaded--;
 	v->nr_running--;
 	v->fair_load -= fair_weight(t);
 	advance_min(v);
@@ -295,7 +297,7 @@ static void nothing(struct task *t)
 }
 
 /* task_fork_fair() */
-static void fork(struct task *t)
+static void forked(struct task *t)
 {
 	t->vlag = 0;
 	t->recent_vcpu = t->vcpu->id;
@@ -315,7 +317,7 @@ const struct class fair_class = {
 	.yield = yield,
 	.allowed_changed = nothing,
 	.weight_changed = nothing,
-	.fork = fork,
+	.fork = forked,
 	.dead = nothing,
 };
 

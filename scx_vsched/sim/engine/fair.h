@@ -4,6 +4,8 @@
 
 #include "api.h"
 
+extern u32 fair_overloaded; /* rd->overloaded: vCPUs with more than one task */
+
 #define MIGRATION_COST 500000ULL /* sysctl_sched_migration_cost */
 #define IMBALANCE_PCT 117
 

@@ -8,7 +8,10 @@
 
 #define BUSY_FACTOR 16 /* sd->busy_factor */
 
+#define FAILED_TOO_OFTEN 3 /* cache_nice_tries + 2 */
+
 struct cpumask *fair_domain[NR_LEVELS];
+u32 fair_overloaded;
 
 static bool in_domain(u32 a, u32 b, u32 level)
 {
@@ -89,14 +92,38 @@ static bool pull(struct vcpu *v, struct vcpu *from, bool need)
 	return true;
 }
 
-static void pull_nearest(struct vcpu *v, bool need)
+/*
+ * need_active_balance(): where all that waits is bound to its vCPU, the task that runs is stopped
+ * there and moved, once this has failed a few times.
+ */
+static void stop_and_move(struct vcpu *v, struct vcpu *from)
 {
+	struct task *t = from->curr;
+
+	if (++v->failed_balances <= FAILED_TOO_OFTEN)
+		return;
+	v->failed_balances = 0;
+	if (t && !t->p.migration_disabled && mask_test(t->p.cpus_ptr, v->id))
+		from->push_to = v;
+}
+
+static void pull_nearest(struct vcpu *v, bool need, bool asked)
+{
+	struct vcpu *failed = NULL;
+
 	for (u32 level = 0; level < NR_LEVELS; level++) {
 		struct vcpu *from = busiest(v, level);
 
-		if (from && pull(v, from, need))
-			return;
+		if (from && pull(v, from, need)) {
+			failed = NULL;
+			break;
+		}
+		failed = failed ?: from;
 	}
+	if (!failed)
+		v->failed_balances = 0;
+	else if (asked)
+		stop_and_move(v, failed);
 }
 
 /* sched_balance_newidle() */
@@ -108,7 +135,7 @@ void fair_newidle(struct vcpu *v)
 	if (!v->active || (!asked && v->avg_idle < MIGRATION_COST))
 		return;
 	/* what fails once for a hot cache is forced the next time: sd->nr_balance_failed */
-	pull_nearest(v, asked || v->failed_pulls++ > 1);
+	pull_nearest(v, asked || v->failed_pulls++ > 1, asked);
 	if (v->nr_fair)
 		v->failed_pulls = 0;
 }
@@ -124,21 +151,39 @@ void fair_idle_end(struct vcpu *v)
 		v->avg_idle = 2 * MIGRATION_COST;
 }
 
+/* nohz_balancer_kick(), nr_busy_cpus: where two of a cache work, the idle are looked after */
+static bool others_overloaded(const struct vcpu *v)
+{
+	static u64 next;
+	u32 busy = 0;
+
+	if (!fair_overloaded || sim.now < next)
+		return false;
+	for (u32 i = 0; i < sim.mask_words; i++)
+		busy += __builtin_popcountl(fair_domain[LEVEL_LLC][v->id].bits[i] &
+					    sim.active.bits[i] & ~sim.idle.bits[i]);
+	if (busy < 2)
+		return false;
+	next = sim.now + sim.machine->tick_ns;
+	return true;
+}
+
 /* nohz_balancer_kick(): an idle vCPU is woken to take something; a queue of one may do, where the
  * host is known to have left little of the vCPU (check_cpu_capacity(), need_active_balance()) */
 static void kick_idle(struct vcpu *v)
 {
 	bool reduced = v->capacity_seen * IMBALANCE_PCT < 1024 * 100;
+	bool many = v->nr_fair >= 2 || others_overloaded(v);
 	u32 vcpu = NONE;
 
-	if (v->nr_fair < 2 && !reduced)
+	if (!many && !reduced)
 		return;
 	while ((vcpu = mask_next_and(&sim.idle, &sim.active, vcpu + 1)) != NONE) {
 		struct vcpu *idle = &sim.vcpus[vcpu];
 
 		if (!fair_is_idle(vcpu) || idle->need_resched)
 			continue;
-		if (v->nr_fair >= 2) {
+		if (many) {
 			idle->asked_to_pull = true;
 			resched(idle);
 			return;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Ends a run whose code spins within one event or crashes, and says what it was about. What takes
- * long by many events is bounded in main.c.
+ * Ends a run whose code spins within one event, crashes, or reaches beyond what it may (in a build
+ * with sanitizers), and says what it was about. What takes long by many events is bounded in main.c.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -51,6 +52,43 @@ static void on_crash(int signal, siginfo_t *info, void *context)
 	     where.dli_fbase ? (u64)info->si_addr - (u64)where.dli_fbase : (u64)info->si_addr);
 }
 
+#ifdef __SANITIZE_ADDRESS__
+
+void __asan_set_error_report_callback(void (*callback)(const char *));
+
+static char invalid[512]; /* the first invalid access, until somebody looks */
+
+/* The sanitizer holds its locks: the run ends at guard_check(). */
+static void on_invalid(const char *report)
+{
+	const char *summary = strstr(report, "SUMMARY: AddressSanitizer: ");
+	const char *what = summary ? summary + 27 : report;
+
+	if (invalid[0])
+		return;
+	snprintf(invalid, sizeof(invalid), "%.*s (%s on vCPU %u)", (int)strcspn(what, "\n"), what,
+		 sim.context ? ext_op_name(sim.op) : "the simulator itself", sim_this_vcpu);
+}
+
+void guard_check(void)
+{
+	check(!invalid[0], "address", "%s", invalid);
+}
+
+static void watch_addresses(bool on)
+{
+	__asan_set_error_report_callback(on ? on_invalid : NULL);
+}
+
+#else
+
+static void watch_addresses(bool on)
+{
+}
+
+#endif
+
+/* A debugger may look at one hook for as long as it likes. */
 static void start_timer(void)
 {
 	struct sigaction action = {.sa_handler = on_timer, .sa_flags = SA_RESTART | SA_NODEFER};
@@ -72,11 +110,14 @@ void guard_start(void)
 	for (u32 i = 0; i < ARRAY_SIZE(crashes); i++)
 		sigaction(crashes[i], &action, &before_crash[i]);
 	guarded = true;
-	start_timer();
+	watch_addresses(true);
+	if (!sim.options->hook)
+		start_timer();
 }
 
 void guard_stop(void)
 {
+	watch_addresses(false);
 	if (timed) {
 		timer_delete(timer);
 		sigaction(SIGALRM, &before_timer, NULL);

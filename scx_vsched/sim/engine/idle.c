@@ -49,7 +49,7 @@ bool idle_claim(u32 vcpu)
 }
 
 /* cpumask_any_and_distribute(): the next after the one that this vCPU was given last. */
-static u32 distribute(const struct cpumask *a, const struct cpumask *b)
+u32 idle_distribute(const struct cpumask *a, const struct cpumask *b)
 {
 	u32 *previous = sim.this ? &sim.this->distribute : &sim.vcpus[0].distribute;
 	u32 next = mask_next_and(a, b, *previous + 1);
@@ -68,12 +68,12 @@ s32 idle_pick(const struct cpumask *allowed, u64 flags)
 		u32 vcpu = NONE;
 
 		if (sim.smt_active) {
-			vcpu = distribute(&sim.idle_smt, allowed);
+			vcpu = idle_distribute(&sim.idle_smt, allowed);
 			if (vcpu == NONE && flags & SIM_SCX_PICK_IDLE_CORE)
 				return -16; /* EBUSY */
 		}
 		if (vcpu == NONE)
-			vcpu = distribute(&sim.idle, allowed);
+			vcpu = idle_distribute(&sim.idle, allowed);
 		if (vcpu == NONE)
 			return -16;
 		if (idle_claim(vcpu)) {

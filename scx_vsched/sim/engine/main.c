@@ -28,6 +28,7 @@ static void setup_vcpu(struct vcpu *v, u32 id)
 	v->local.vcpu = v;
 	list_init(&v->deferred);
 	list_init(&v->irqs);
+	list_init(&v->timers);
 	list_init(&v->fair_tasks);
 	v->work = (struct event){.kind = EV_WORK, .owner = v};
 	v->tick = (struct event){.kind = EV_TICK, .owner = v};
@@ -76,6 +77,8 @@ static void setup(void)
 	host_setup();
 	program_setup();
 	script_setup();
+	timers_setup();
+	probe_setup();
 	sim.watchdog = (struct event){.kind = EV_WATCHDOG};
 	sim.sweep = (struct event){.kind = EV_SWEEP};
 	event_at(&sim.watchdog, 1000000000);
@@ -153,6 +156,12 @@ static void happen(struct event *event)
 	case EV_START:
 		start_some(event->owner);
 		break;
+	case EV_PROBE:
+		probe_event(event->owner);
+		break;
+	case EV_HRTIMER:
+		timers_due(event->owner);
+		break;
 	case EV_WATCHDOG:
 		check_watchdog();
 		event_at(event, sim.now + 1000000000);
@@ -183,6 +192,7 @@ static void run_until(u64 end, u64 started_ms)
 		event = event_next();
 		sim.events++;
 		happen(event);
+		guard_check();
 		if (sim.options->check_every && !(sim.events % sim.options->check_every))
 			check_everything();
 		check_bounds(started_ms);
@@ -283,6 +293,7 @@ const struct sim_result *sim_run(void)
 		collect();
 		if (sim.options->drain)
 			drain(started_ms);
+		guard_check();
 	}
 	guard_stop();
 	sim.result.now = sim.now;
@@ -330,7 +341,7 @@ u64 sim_sizes(u32 which)
 {
 	const u64 sizes[] = {sizeof(struct sim_machine), sizeof(struct sim_load),
 			     sizeof(struct sim_options), sizeof(struct sim_result),
-			     sizeof(struct sim_record)};
+			     sizeof(struct sim_record), sizeof(struct sim_watch)};
 
 	return sizes[which];
 }

@@ -22,7 +22,6 @@ void *sim_alloc(u64 size)
 {
 	struct chunk *chunk;
 
-	size = (size + 63) & ~63ULL;
 	if (posix_memalign((void **)&chunk, 64, sizeof(*chunk) + size))
 		fail("out_of_memory", "%llu bytes wanted", size);
 	memset(chunk, 0, sizeof(*chunk) + size);

@@ -31,6 +31,8 @@ enum event_kind {
 	EV_SCRIPT, /* something that the run was told to do at this time */
 	EV_START, /* tasks of the workload come into being */
 	EV_WATCHDOG,
+	EV_PROBE, /* the probers begin to watch, or have seen enough */
+	EV_HRTIMER, /* a timer of the scheduler's is due */
 	EV_SWEEP, /* invariants that are too dear for every event */
 };
 
@@ -177,12 +179,15 @@ struct vcpu {
 	bool halted; /* it has nothing to do and asks the host for nothing */
 	bool in_run; /* vcpu_run() is at work on it */
 	bool in_schedule;
+	bool spun; /* a prober spins on it while it has nothing else to do */
 	bool kick_self, preempt_self; /* kicks of itself that wait until it has switched */
 	u32 nr_running;
 	struct dsq local;
 	struct list runnable; /* tasks in the order in which they began to wait */
 	struct list deferred; /* ddsp_deferred_locals */
 	struct list irqs; /* tasks to be woken once the vCPU runs */
+	struct list timers; /* of the scheduler's, due once the vCPU runs */
+	struct prober *prober; /* what is watched of it, NULL without probers */
 	u32 distribute; /* cpumask_any_and_distribute()'s memory */
 	u64 since; /* up to when progress and time have been accounted */
 	u64 exec_start; /* clock_task when curr's run time was last updated */
@@ -192,7 +197,7 @@ struct vcpu {
 
 	/* the default class */
 	struct list fair_tasks; /* with the one that runs */
-	u32 nr_fair, failed_pulls, failed_spreads;
+	u32 nr_fair, failed_pulls, failed_spreads, failed_balances;
 	bool asked_to_pull;
 	u64 min_vruntime, fair_load;
 	u64 next_balance[4], next_kick;
@@ -202,7 +207,7 @@ struct vcpu {
 	struct vcpu *push_to; /* where its task shall go: active balancing */
 
 	/* statistics */
-	u64 hosted_ns, stolen_ns, busy_ns, idle_ns, switches, ticks;
+	u64 hosted_ns, stolen_ns, halted_ns, busy_ns, idle_ns, switches, ticks;
 };
 
 struct pcpu {
@@ -237,6 +242,26 @@ struct cgroup_node {
 	struct cgroup cgroup;
 	struct kernfs_node kn;
 	u32 weight;
+};
+
+/* A vCPU as a prober sees it: probe.c. */
+struct prober {
+	struct sim_watch watch;
+	bool watching;
+	u64 away_since; /* NEVER while the vCPU is there, or has nothing to do */
+	u64 free_before; /* halted_ns when the last round began */
+	u32 unseen; /* rounds since the last look */
+	struct event end;
+};
+
+/* A high-resolution timer of the scheduler's, on the vCPU that started it: timers.c. */
+struct hrtimer {
+	struct event event;
+	struct list node; /* on that vCPU's, once it is due */
+	struct vcpu *vcpu;
+	int (*callback)(void *map, int *key, void *value);
+	void *value; /* of the map that holds it, at `key` */
+	int key;
 };
 
 /* ---- What programs share ---- */
@@ -326,7 +351,7 @@ struct sim {
 	struct cpumask *smt; /* of each vCPU's core */
 	bool smt_active;
 	struct dsq global;
-	struct event watchdog, sweep, script;
+	struct event watchdog, sweep, script, probe;
 	u32 next_script;
 	struct task *no_task;
 	/* what the kfuncs may be asked for just now */

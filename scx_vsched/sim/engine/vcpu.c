@@ -16,8 +16,7 @@ void vcpu_account(struct vcpu *v)
 		return;
 	v->since = sim.now;
 	if (!v->hosted) {
-		if (!v->halted)
-			v->stolen_ns += passed;
+		*(v->halted ? &v->halted_ns : &v->stolen_ns) += passed;
 		return;
 	}
 	v->hosted_ns += passed;
@@ -186,6 +185,7 @@ void vcpu_run(struct vcpu *v)
 		check(turns++ < MAX_TURNS, "goes_in_circles",
 		      "vCPU %u does no work however often it is scheduled", v->id);
 		handle_irqs(v);
+		timers_run(v);
 		if (v->tick_pending) {
 			v->tick_pending = false;
 			if (v->curr) {
@@ -223,7 +223,7 @@ void vcpu_run(struct vcpu *v)
 	sim.this = before;
 	arm_work(v);
 	arm_tick(v);
-	if (!v->curr && v->hosted) {
+	if (!v->curr && v->hosted && !v->spun) {
 		v->halted = true;
 		record(REC_HALT, v, NULL, 0);
 		host_wants(v->entity, false);
@@ -238,13 +238,21 @@ static void unhalt(struct vcpu *v)
 		return;
 	vcpu_account(v);
 	v->halted = false;
+	probe_away(v);
 	host_wants(v->entity, true);
+}
+
+/* Has the vCPU run although it has nothing to do, for as long as `spun` says so. */
+void vcpu_spin(struct vcpu *v)
+{
+	unhalt(v);
 }
 
 void vcpu_hosted(struct vcpu *v)
 {
 	vcpu_account(v);
 	v->hosted = true;
+	probe_there(v);
 	record(REC_HOST_IN, v, v->curr, 0);
 	vcpu_run(v);
 }
@@ -253,6 +261,8 @@ void vcpu_unhosted(struct vcpu *v)
 {
 	vcpu_account(v);
 	v->hosted = false;
+	if (!v->halted)
+		probe_away(v);
 	event_cancel(&v->work);
 	record(REC_HOST_OUT, v, v->curr, 0);
 }
@@ -292,7 +302,8 @@ void vcpu_event(struct vcpu *v, u32 kind)
 		break;
 	case EV_IPI:
 		record(REC_IPI, v, v->curr, 0);
-		if (v->halted && (v->need_resched || !list_empty(&v->irqs)))
+		if (v->halted && (v->need_resched || !list_empty(&v->irqs) ||
+				  !list_empty(&v->timers)))
 			unhalt(v);
 		else if (v->hosted)
 			vcpu_run(v);

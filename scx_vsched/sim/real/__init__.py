@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scx_vsched.bpf.compile import CompileError, find_clang
+from scx_vsched.bpf.compile import find_clang
 from scx_vsched.errors import UserError
-from scx_vsched.sim.build import cache_dir, digest
+from scx_vsched.sim.build import cache_dir, digest, make
 from scx_vsched.sim.report import measures_of
 from scx_vsched.sim.workload import DISTRIBUTIONS, OPS
 
@@ -29,14 +29,9 @@ def build_program() -> Path:
     """The compiled program, kept in the cache; CompileError where clang refuses it."""
     text = _SOURCE.read_text(encoding="utf-8")
     path = cache_dir() / f"threads-{digest([text, *_FLAGS])}"
-    if path.exists():
+    if path.exists():  # in a guest without clang
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    command = [find_clang().path, *_FLAGS, "-o", str(path), str(_SOURCE)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CompileError(f"clang refused {_SOURCE.name}:\n{done.stderr.strip()}")
-    return path
+    return make(path, [find_clang().path, *_FLAGS, str(_SOURCE)])
 
 
 def run_threads(

@@ -24,7 +24,7 @@ typedef uint64_t u64;
 /* In the order of workload.OPS. */
 enum {
 	COMPUTE, SLEEP, YIELD, LOCK, UNLOCK, SPIN_LOCK, BARRIER, SEND, RECEIVE, FORK, JOIN, LOOP, END,
-	FOREVER, STAMP, LATENCY, MARK, PERIOD, EXIT,
+	FOREVER, STAMP, LATENCY, MARK, PERIOD, EXIT, UNTIL,
 };
 enum { FIXED, UNIFORM, EXPONENTIAL };
 
@@ -70,7 +70,7 @@ static pthread_barrier_t *barriers;
 static struct channel *channels;
 static struct metric *metrics;
 static double loops_per_ns;
-static u64 measure_from, end_at;
+static u64 begun, measure_from, end_at;
 
 static u64 now(void)
 {
@@ -308,6 +308,11 @@ static void *run(void *argument)
 				sleep_until(next);
 			stamp = next;
 			break;
+		case UNTIL:
+			stamp = begun + in->a;
+			if (stamp > now())
+				sleep_until(stamp);
+			break;
 		default:
 			return NULL;
 		}
@@ -385,7 +390,8 @@ int main(void)
 	calibrate();
 	/* ends on time, whatever the others do */
 	sched_setscheduler(0, SCHED_FIFO, &first);
-	measure_from = now() + is.warmup_ns;
+	begun = now();
+	measure_from = begun + is.warmup_ns;
 	end_at = measure_from + is.length_ns;
 	for (u64 i = 0; i < is.sources; i++)
 		pthread_create(&sources[i].id, NULL, arrive, &sources[i]);

@@ -36,11 +36,23 @@ _FAULTS = {
         f"	scx_bpf_kick_cpu(place.id, CORE_ENUM(scx_kick_flags, SCX_KICK_PREEMPT));\n{_DISPATCH}",
     ),
     "dispatches nothing": (_DISPATCH, f"	if (place.id)\n		return;\n{_DISPATCH}"),
+    "shifts too far": (
+        _DISPATCH,
+        f"	volatile int far = 40;\n	far = 1 << far;\n{_DISPATCH}",
+    ),
+    "reads beyond an array": (
+        _DISPATCH,
+        f"	u32 few[4];\n	volatile u32 *volatile at = few;\n	(void)at[5];\n{_DISPATCH}",
+    ),
+    "reads before a map": (
+        _DISPATCH,
+        f"	(void)((volatile char *)(place.vcpu - place.id))[-100];\n{_DISPATCH}",
+    ),
     "miscounts": (_JOIN, f"{_JOIN}		__sync_fetch_and_add(&place.llc->queued, 1);\n"),
 }
 
 
-def faulty(fault: str) -> Scheduler:
+def faulty(fault: str, *, sanitize: bool = False) -> Scheduler:
     """The scheduler that goes wrong in this way, ready to run."""
     text = render(compile_file(resolve_policy("core")))
     where, instead = _FAULTS[fault]
@@ -48,4 +60,4 @@ def faulty(fault: str) -> Scheduler:
     assert operations.count(where) == 1, f"the mechanism has changed: {where!r}"
     source = head + mark + operations.replace(where, instead)
     with mock.patch("scx_vsched.sim.build.OPTIMISE", "-O0"):  # quick to compile
-        return Scheduler(fault, build_library(None, source=source), ("fault",))
+        return Scheduler(fault, build_library(None, source=source, sanitize=sanitize), ("fault",))

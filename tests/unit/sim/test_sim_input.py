@@ -113,6 +113,17 @@ def test_an_impossible_change_is_refused(step: Step, says: str) -> None:
             "nice 99",
         ),
         ("", "no programs or no tasks"),
+        ("locks = 3", "mine: "),
+        ('[[program]]\nname = "p"\nsteps = "exit"', "steps is no list"),
+        ('[[program]]\nname = "p"\nsteps = ["exit"]\nnice = 3', "unknown key 'nice'"),
+        (
+            '[[program]]\nname = "p"\nsteps = ["exit"]\n[[tasks]]\nprogram = "p"\nvcpus = ["a"]',
+            "is no list of vCPUs",
+        ),
+        (
+            '[[program]]\nname = "p"\nsteps = ["exit"]\n[[tasks]]\nprogram = "p"\ngroup = 7',
+            "in group 7",
+        ),
     ],
 )
 def test_a_file_that_describes_no_workload_is_refused(text: str, says: str) -> None:
