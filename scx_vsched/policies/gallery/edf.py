@@ -9,7 +9,6 @@ from scx_vsched.policy import (
     counter,
     guest,
     histogram,
-    now_ns,
     per_task,
     tunable,
     u64,
@@ -76,7 +75,7 @@ class Edf(Policy):
 
     def on_start(self, task: Task, vcpu: VCpu, sched: Sched) -> None:
         """Counts those that are late."""
-        behind = now_ns() - self.job(task).deadline_ns
+        behind = sched.now_ns - self.job(task).deadline_ns
         if 0 < behind < HALF:
             self.late.add()
             self.lateness.add(behind)

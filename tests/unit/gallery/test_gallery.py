@@ -14,7 +14,7 @@ from scx_vsched.policies.gallery.gang import Gang
 from scx_vsched.policies.gallery.global_fifo import GlobalFifo
 from scx_vsched.policies.gallery.latency_nice import LatencyNice
 from scx_vsched.policies.gallery.weighted_vtime import WeightedVtime
-from scx_vsched.policy import Sched, Task, VCpu, world
+from scx_vsched.policy import Sched, Task, VCpu
 from scx_vsched.policy.compiler import compile_file
 
 ROOT = Path(__file__).parents[3]
@@ -83,8 +83,7 @@ def test_edf_orders_by_deadline_and_counts_who_is_late() -> None:
     assert policy.preempts(heavy, light, VCpu())
     assert not policy.preempts(light, heavy, VCpu())
     for now in (1012, 1016):
-        with world(now_ns=now * MS):
-            policy.on_start(heavy, VCpu(), Sched(now_ns=now * MS))
+        policy.on_start(heavy, VCpu(), Sched(now_ns=now * MS))
     assert policy.late.value == 1
     assert policy.lateness.buckets[(MS).bit_length()] == 1
 
