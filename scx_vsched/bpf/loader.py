@@ -21,6 +21,7 @@ from scx_vsched.bpf.kernel import SCHED_EXT, attached_scheduler, kernel_btf, sch
 from scx_vsched.bpf.libbpf import BpfError
 from scx_vsched.bpf.model import ObjectMeta
 from scx_vsched.bpf.object import Object
+from scx_vsched.bpf.refusal import explain_refusal
 from scx_vsched.errors import UserError
 from scx_vsched.version import VERSION
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from scx_vsched.bpf.model import TunableMeta
     from scx_vsched.bpf.object import Link, Map, Program
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 OPS_MAP = "vsched_ops"
+TUNABLES_MAP = ".data.tunables"
 DEFAULT_EXIT_DUMP_LEN = 32768  # what the kernel takes for 0 (SCX_EXIT_DUMP_DFL_LEN)
 MAX_EXIT_DUMP_LEN = 16 << 20
 MAX_TIMEOUT_MS = 30_000  # SCX_WATCHDOG_MAX_TIMEOUT
@@ -118,14 +121,26 @@ def misfit(path: Path, meta: ObjectMeta, error: Exception) -> ObjectError:
     )
 
 
-def check_tunables(meta: ObjectMeta, values: Mapping[str, int]) -> None:
-    """Raise UserError for a tunable that the policy lacks, or a value out of its bounds."""
+def _format(tunable: TunableMeta) -> str:
+    return "=q" if tunable.type == "s64" else "=Q"
+
+
+def check_tunables(meta: ObjectMeta, values: Mapping[str, int], *, running: bool = False) -> None:
+    """Raise UserError for a tunable that the policy lacks, or a value out of its bounds.
+
+    While the scheduler is `running`, for one that is frozen too.
+    """
     tunables = {tunable.name: tunable for tunable in meta.tunables}
     for name, value in values.items():
         if name not in tunables:
             known = ", ".join(tunables) or "none"
             raise UserError(f"policy {meta.policy} has no tunable {name}", f"it has: {known}")
         tunable = tunables[name]
+        if running and tunable.frozen:
+            raise UserError(
+                f"tunable {name} is frozen: it cannot change while {meta.policy} runs",
+                f"start the scheduler anew with --set {name}={value}",
+            )
         if not tunable.min <= value <= tunable.max:
             unit = f" {tunable.unit}" if tunable.unit else ""
             raise UserError(
@@ -145,6 +160,7 @@ class SchedulerObject:
         self._data = data
         self._debug = debug
         self._constants: dict[int, bytes] = {}  # offset in .rodata: value
+        self._tunables: dict[int, bytes] = {}  # offset in TUNABLES_MAP: value
         self._ops: dict[int, bytes] = {}  # offset in the operations table: value
         self._dump_len = DEFAULT_EXIT_DUMP_LEN
         self.programs: tuple[ProgramStats, ...] = ()
@@ -200,9 +216,33 @@ class SchedulerObject:
         """Before load: values of tunables by name; raises UserError naming bounds and unit."""
         check_tunables(self.meta, values)
         for index, tunable in enumerate(self.meta.tunables):
+            if tunable.name not in values:
+                continue
+            raw = struct.pack(_format(tunable), values[tunable.name])
+            if tunable.frozen:
+                self._constants[self._rodata["frozen_tunables"].offset + 8 * index] = raw
+            else:
+                self._tunables[8 * index] = raw
+
+    def tunables(self) -> dict[str, int]:
+        """After load: the values in force, of frozen tunables too."""
+        found = {}
+        changing = self.map(TUNABLES_MAP).read(0)
+        constants = self.map(self._rodata_map()).read(0)
+        for index, tunable in enumerate(self.meta.tunables):
+            raw, offset = changing, 8 * index
+            if tunable.frozen:
+                raw, offset = constants, offset + self._rodata["frozen_tunables"].offset
+            (found[tunable.name],) = struct.unpack_from(_format(tunable), raw, offset)
+        return found
+
+    def tune(self, values: Mapping[str, int]) -> None:
+        """After load: change tunables by name, all or none; raises UserError."""
+        check_tunables(self.meta, values, running=True)
+        slots = self.map(TUNABLES_MAP).shared(8 * max(len(self.meta.tunables), 1)).cast("Q")
+        for index, tunable in enumerate(self.meta.tunables):
             if tunable.name in values:
-                raw = struct.pack("=q" if tunable.type == "s64" else "=Q", values[tunable.name])
-                self._constants[self._rodata["tunables"].offset + 8 * index] = raw
+                slots[index] = values[tunable.name] % (1 << 64)
 
     def set_constant(self, name: str, value: int) -> None:
         """Before load: the value of a `const volatile` integer; KeyError where there is none."""
@@ -242,7 +282,11 @@ class SchedulerObject:
             value |= flags.get(flag, 0)  # a flag that the kernel does not know stays off
         self._set_member("flags", value)
         self.map("exit_dump").set_value_size(self._dump_len)
-        for name, settings in ((self._rodata_map(), self._constants), (OPS_MAP, self._ops)):
+        for name, settings in (
+            (self._rodata_map(), self._constants),
+            (TUNABLES_MAP, self._tunables),
+            (OPS_MAP, self._ops),
+        ):
             initial = self.map(name).initial_value()
             for offset, raw in settings.items():
                 initial[offset : offset + len(raw)] = raw
@@ -338,6 +382,27 @@ class Attached:
             for index, stat in enumerate(self._obj.meta.stats)
         }
 
+    def histograms(self) -> dict[str, list[int]]:
+        """The policy's histograms since the start, each its buckets summed over all vCPUs."""
+        found: dict[str, list[int]] = {}
+        for index, histogram in enumerate(self._obj.meta.histograms):
+            each = self._obj.map("histograms").read_percpu(index)
+            columns = (struct.unpack(f"={len(raw) // 8}Q", raw) for raw in each)
+            found[histogram.name] = [sum(column) for column in zip(*columns, strict=True)]
+        return found
+
+    def tunables(self) -> dict[str, int]:
+        """The values in force, of frozen tunables too."""
+        return self._obj.tunables()
+
+    def tune(self, values: Mapping[str, int]) -> None:
+        """Change tunables by name while the scheduler runs; each is in force at once.
+
+        Raises UserError for one that the policy lacks or has frozen, or a value out of bounds; no
+        tunable is changed then.
+        """
+        self._obj.tune(values)
+
     def exit_info(self) -> ExitInfo | None:
         """Why the scheduler ended, or None while it is at work."""
         raw = self._obj.map("exit_info").read(0)
@@ -376,13 +441,12 @@ def _load_error(path: Path, error: BpfError) -> LoadError:
         return LoadError(f"{path}: {error.message}{detail}", hint, log)
     end = next((i for i, line in enumerate(log) if "END PROG LOAD LOG" in line), len(log))
     verdict = [line for line in log[begin + 1 : end] if not line.startswith("processed ")]
-    source, where = 0, ""
-    for i, line in enumerate(verdict):
-        if found := re.match(r"; .* @ (\S+:\d+)$", line):
-            source, where = i, f" at {found[1]}"
+    refusal = explain_refusal(verdict)
+    where = f" at {refusal.place}" if refusal.place else ""
     # From 7.3 on the verifier explains itself after the refusal, at some length.
-    said = verdict[source : source + _LOG_FROM_SOURCE] if where else verdict[-_LOG_TAIL:]
-    tail = "".join(f"\n  {line}" for line in said if line.strip())
+    said = verdict[refusal.since :][:_LOG_FROM_SOURCE] if where else verdict[-_LOG_TAIL:]
+    known = [f"where {refusal.known}"] if refusal.known else []
+    tail = "".join(f"\n  {line}" for line in [*known, *said] if line.strip())
     return LoadError(
         f"{path}: the kernel's verifier refuses {failed[1]}{where}{tail}",
         "`run -v` prints its whole log",

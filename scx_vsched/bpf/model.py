@@ -13,21 +13,31 @@ from typing import Any
 
 from scx_vsched.errors import UserError
 
-__all__ = ["META_FORMAT", "META_SECTION", "ObjectMeta", "StatMeta", "TunableMeta"]
+__all__ = ["META_FORMAT", "META_SECTION", "HistogramMeta", "ObjectMeta", "StatMeta", "TunableMeta"]
 
 META_SECTION = ".vsched"
-META_FORMAT = 1
+META_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class TunableMeta:
-    """A tunable as the loader needs it; it occupies eight bytes of `tunables` in .rodata."""
+    """A tunable as the loader needs it: eight bytes of `tunables`, or of `frozen_tunables`."""
 
     name: str
     type: str  # "u64" or "s64"
     default: int
     min: int
     max: int
+    unit: str
+    doc: str
+    frozen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramMeta:
+    """A histogram of the policy; its index in `ObjectMeta.histograms` is its key in the map."""
+
+    name: str
     unit: str
     doc: str
 
@@ -52,6 +62,7 @@ class ObjectMeta:
     features: tuple[str, ...]  # those built in
     tunables: tuple[TunableMeta, ...]
     stats: tuple[StatMeta, ...]
+    histograms: tuple[HistogramMeta, ...]
     ops_flags: tuple[str, ...]  # enumerators of the kernel's scx_ops_flags; unknown ones count as 0
 
     def to_json(self) -> str:
@@ -80,6 +91,7 @@ class ObjectMeta:
                 | {
                     "features": tuple(raw["features"]),
                     "tunables": tuple(TunableMeta(**t) for t in raw["tunables"]),
+                    "histograms": tuple(HistogramMeta(**h) for h in raw["histograms"]),
                     "stats": tuple(StatMeta(**s) for s in raw["stats"]),
                     "ops_flags": tuple(raw["ops_flags"]),
                 }

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
-from scx_vsched.bpf.model import META_FORMAT, ObjectMeta, StatMeta, TunableMeta
+from scx_vsched.bpf.kept import describe_kept
+from scx_vsched.bpf.model import META_FORMAT, HistogramMeta, ObjectMeta, StatMeta, TunableMeta
 from scx_vsched.errors import UserError
 from scx_vsched.policy import ir
 from scx_vsched.policy.callgraph import calls_of
@@ -99,10 +100,16 @@ def describe(program: PolicyProgram, without: Collection[str] = ()) -> ObjectMet
         mechanism=mechanism.name,
         features=features,
         tunables=tuple(
-            TunableMeta(t.name, t.type, t.default, t.min, t.max, t.unit, t.doc)
+            TunableMeta(t.name, t.type, t.default, t.min, t.max, t.unit, t.doc, t.frozen)
             for t in program.tunables
         ),
-        stats=tuple(StatMeta(stat.name, stat.doc) for stat in program.stats(features)),
+        stats=(
+            *(StatMeta(stat.name, stat.doc) for stat in program.stats(features)),
+            *(StatMeta(c.name, c.doc) for c in program.counters if c.kind == "counter"),
+        ),
+        histograms=tuple(
+            HistogramMeta(c.name, c.unit, c.doc) for c in program.counters if c.kind == "histogram"
+        ),
         ops_flags=tuple(dict.fromkeys([*mechanism.ops_flags, *flags])),
     )
 
@@ -197,6 +204,7 @@ def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
         autoescape=False,  # noqa: S701 - the output is C
     )
     environment.filters["c_int"] = _c_int
+    environment.filters["comment"] = _comment
     text = environment.get_template(program.mechanism.template).render(
         meta=meta,
         meta_lines=_c_string_lines(meta.to_json()),
@@ -206,6 +214,9 @@ def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
         views=_views(tracked),
         tracked=tracked,
         usage=bool(tracked) or bool(techniques.intersection(meta.features)),
+        kept=describe_kept(program, meta.features),
+        counters=program.counters,
+        hooked=frozenset(f.name for f in program.functions if f.kind == "hook"),
         hooks=emit_c(program, reserved_identifiers(), macros=_macros()),
     )
     return _number_lines(text, f"{ops_name}.bpf.c")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 _COMMANDS = (
-    *("run", "build", "check", "inspect", "policies"),
+    *("run", "tune", "new", "check", "build", "inspect", "policies"),
     *("probe", "topology", "sim", "cluster", "vm"),
 )
 _GROUPS = frozenset({"topology", "sim", "cluster", "vm"})  # those with subcommands of their own

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scx_vsched.cli.settings import complete_policy
+from scx_vsched.cli.settings import complete_policy, parse_settings
 
 __all__ = ["app"]
 
@@ -16,6 +16,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def build(
+    *,
     policy: Annotated[
         str,
         typer.Argument(
@@ -37,6 +38,14 @@ def build(
         list[str] | None,
         typer.Option("--without", metavar="FEATURE", help="Leave a feature out (repeatable)."),
     ] = None,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--freeze",
+            metavar="NAME[=VALUE]",
+            help="Fix a tunable for good, at its default or this value (repeatable).",
+        ),
+    ] = None,
     clang: Annotated[
         str | None, typer.Option("--clang", metavar="PATH", help="The compiler, 16 or newer.")
     ] = None,
@@ -50,6 +59,10 @@ def build(
 
     source = resolve_policy(policy)
     target = out or Path(f"{source.stem}.bpf.o")
-    meta = build_object(source, target, without=tuple(without or ()), keep_c=c_file, clang=clang)
+    frozen: dict[str, int | None] = dict.fromkeys(s for s in freeze or () if "=" not in s)
+    frozen |= parse_settings((s for s in freeze or () if "=" in s), option="--freeze ")
+    meta = build_object(
+        source, target, without=tuple(without or ()), freeze=frozen, keep_c=c_file, clang=clang
+    )
     features = ", ".join(meta.features) or "no features"
     print(f"{target}: policy {meta.policy}, {features}, {target.stat().st_size:,} bytes")

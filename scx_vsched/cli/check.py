@@ -19,7 +19,8 @@ def check(
 ) -> None:
     """Check policy files for mistakes, without compiling and without running them.
 
-    Prints every mistake with its line; ends with 1 if there is one.
+    Prints every mistake with its line; ends with 1 if there is one. Warnings are about what is
+    correct and yet hardly meant: sums that always overflow, shifts beyond the width.
     """
     from scx_vsched.policy.compiler import compile_file  # noqa: PLC0415
     from scx_vsched.policy.diagnostics import PolicyError  # noqa: PLC0415
@@ -32,6 +33,8 @@ def check(
             print(error.message, file=sys.stderr)
             bad = True
         else:
+            for warning in program.warnings:
+                print(f"warning: {warning}", file=sys.stderr)
             print(f"{file}: policy {program.name} on mechanism {program.mechanism.name}")
     if bad:
         raise typer.Exit(1)

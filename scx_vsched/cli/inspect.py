@@ -50,7 +50,10 @@ def _print(report: Report) -> None:
         _table(
             console,
             ("tunable", "default", "range", "unit", "meaning"),
-            ((t.name, t.default, f"{t.min}-{t.max}", t.unit, t.doc) for t in meta.tunables),
+            (
+                (t.name, t.default, f"{t.min}-{t.max}", t.unit, t.doc + " (frozen)" * t.frozen)
+                for t in meta.tunables
+            ),
         )
     _table(
         console,

@@ -19,7 +19,11 @@ def policies(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the built-in policies with their tunables, features and statistics."""
-    from scx_vsched.policies import builtin_policies  # noqa: PLC0415
+    from scx_vsched.policies import (  # noqa: PLC0415
+        builtin_policies,
+        gallery_folder,
+        gallery_policies,
+    )
     from scx_vsched.policy.compiler import compile_file  # noqa: PLC0415
 
     programs = {name: compile_file(path) for name, path in sorted(builtin_policies().items())}
@@ -30,6 +34,7 @@ def policies(
     else:
         for name, program in programs.items():
             _print(name, program)
+        print(f"To learn from, in {gallery_folder()}: {', '.join(gallery_policies())}")
 
 
 def _plain(name: str, program: PolicyProgram) -> dict[str, object]:
@@ -46,6 +51,7 @@ def _plain(name: str, program: PolicyProgram) -> dict[str, object]:
                 "max": tunable.max,
                 "unit": tunable.unit,
                 "doc": tunable.doc,
+                "frozen": tunable.frozen,
             }
             for tunable in program.tunables
         ],
@@ -54,7 +60,10 @@ def _plain(name: str, program: PolicyProgram) -> dict[str, object]:
             for f in program.mechanism.features
             if f.name in program.features
         ],
-        "stats": [{"name": s.name, "doc": s.doc} for s in program.stats(program.features)],
+        "stats": [
+            *({"name": s.name, "doc": s.doc} for s in program.stats(program.features)),
+            *({"name": made.name, "doc": made.doc} for made in program.counters),
+        ],
     }
 
 

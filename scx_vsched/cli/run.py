@@ -153,9 +153,11 @@ def _explain(policy: str, object_path: Path | None) -> str:
         from scx_vsched.bpf.elf import read_object  # noqa: PLC0415
         from scx_vsched.bpf.loader import read_meta  # noqa: PLC0415
 
-        return help_text(read_meta(read_object(object_path), object_path).stats)
+        meta = read_meta(read_object(object_path), object_path)
+        return help_text([*meta.stats, *meta.histograms])
     from scx_vsched.bpf.render import describe  # noqa: PLC0415
     from scx_vsched.policies import resolve_policy  # noqa: PLC0415
     from scx_vsched.policy.compiler import compile_file  # noqa: PLC0415
 
-    return help_text(describe(compile_file(resolve_policy(policy))).stats)
+    meta = describe(compile_file(resolve_policy(policy)))
+    return help_text([*meta.stats, *meta.histograms])

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["complete_policy", "parse_settings"]
 
 
-def parse_settings(settings: Iterable[str]) -> dict[str, int]:
-    """Tunables given as NAME=VALUE; raises UserError for anything else."""
+def parse_settings(settings: Iterable[str], option: str = "--set ") -> dict[str, int]:
+    """Tunables given as NAME=VALUE after `option`; raises UserError for anything else."""
     values = {}
     for setting in settings:
         name, _, value = setting.partition("=")
@@ -21,13 +21,14 @@ def parse_settings(settings: Iterable[str]) -> dict[str, int]:
             values[name.strip()] = int(value, 0)
         except ValueError:
             raise UserError(
-                f"--set {setting}: not NAME=INTEGER", "for example: --set slice_us=3000"
+                f"{option}{setting}: not NAME=INTEGER", f"for example: {option}slice_us=3000"
             ) from None
     return values
 
 
 def complete_policy(incomplete: str) -> list[str]:
-    """Built-in policies that begin with what was typed, for the shell."""
-    from scx_vsched.policies import builtin_policies  # noqa: PLC0415
+    """Policies with a name of their own that begin with what was typed, for the shell."""
+    from scx_vsched.policies import builtin_policies, gallery_policies  # noqa: PLC0415
 
-    return [name for name in builtin_policies() if name.startswith(incomplete)]
+    known = [*builtin_policies(), *gallery_policies()]
+    return [name for name in known if name.startswith(incomplete)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scx_vsched.errors import UserError
 
-__all__ = ["builtin_policies", "resolve_policy"]
+__all__ = ["builtin_policies", "gallery_folder", "gallery_policies", "resolve_policy"]
 
 
 def builtin_policies() -> dict[str, Path]:
@@ -16,9 +16,23 @@ def builtin_policies() -> dict[str, Path]:
     return {path.stem: path for path in files}
 
 
+def gallery_folder() -> Path:
+    """Where the policies to learn from are."""
+    return Path(__file__).parent / "gallery"
+
+
+def gallery_policies() -> dict[str, Path]:
+    """The files of the policies to learn from by name, sorted."""
+    files = sorted(gallery_folder().glob("[!_]*.py"))
+    return {path.stem: path for path in files}
+
+
 def resolve_policy(name_or_path: str) -> Path:
-    """The file of a built-in policy, or the file itself; UserError if there is neither."""
-    builtin = builtin_policies()
+    """The file of a built-in policy, or the file itself; UserError if there is neither.
+
+    Those of the gallery are found by name, too.
+    """
+    builtin = builtin_policies() | gallery_policies()
     if name_or_path in builtin:
         return builtin[name_or_path]
     path = Path(name_or_path)

@@ -11,29 +11,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scx_vsched.errors import UserError
+from scx_vsched.policy.state import keep, state_class
 
 if TYPE_CHECKING:
+    from scx_vsched.policy.hooks import Hooks
     from scx_vsched.policy.mechanism import Mechanism
     from scx_vsched.policy.program import PolicyProgram
+else:
+    Hooks = object  # hooks are compiled; editors complete them all the same
 
 __all__ = ["Policy", "policy_class", "tunable"]
 
 
-def tunable(default: int, *, min: int, max: int, unit: str = "", doc: str = "") -> int:  # noqa: A002
-    """Declares a number that the user may set when the scheduler starts.
+def tunable(
+    default: int,
+    *,
+    min: int,  # noqa: A002
+    max: int,  # noqa: A002
+    unit: str = "",
+    doc: str = "",
+    frozen: bool = False,
+) -> int:
+    """Declares a number that the user may set, also while the scheduler runs unless it is `frozen`.
 
     Arguments are constants. Its type is s64 if `min` is negative, u64 otherwise; hooks read it as
     `self.NAME`. On a policy object it is an attribute.
     """
-    del min, max, unit, doc  # the compiler reads them from the syntax tree
+    del min, max, unit, doc, frozen  # the compiler reads them from the syntax tree
     return default
 
 
-class Policy:
+class Policy(Hooks):
     """Base of all policies: `class MyPolicy(Policy):` in a file of its own.
 
     An object takes values for tunables by name, checked against their bounds:
-    `MyPolicy(slice_us=3000).slice_ns(Task(), VCpu(), Sched())`.
+    `MyPolicy(slice_us=3000).slice_ns(Task(), VCpu(), Sched())`. It has state, counters and
+    histograms of its own, as a scheduler that was just loaded has.
     """
 
     mechanism: ClassVar[Mechanism]
@@ -51,20 +64,34 @@ class Policy:
         _install(cls, program, namespace)
 
     def __init__(self, **tunables: int) -> None:
-        for tunable_ in self.program.tunables:
-            value = tunables.pop(tunable_.name, tunable_.default)
-            if not isinstance(value, int) or not tunable_.min <= value <= tunable_.max:
+        values = {found.name: found.default for found in self.program.tunables} | tunables
+        for name, value in values.items():
+            self._set(name, value)
+        self.__dict__.update(keep(self.program, type(self)))
+
+    def tune(self, **tunables: int) -> None:
+        """Changes tunables by name, as `scx_vsched tune` does while the scheduler runs."""
+        for name, value in tunables.items():
+            if any(found.name == name and found.frozen for found in self.program.tunables):
                 raise UserError(
-                    f"{self.program.name}: {tunable_.name} = {value!r} is not an integer from "
-                    f"{tunable_.min} to {tunable_.max}",
-                    f"its default is {tunable_.default} {tunable_.unit}".rstrip(),
+                    f"{self.program.name}: {name} is frozen", "set it when the policy is made"
                 )
-            self.__dict__[tunable_.name] = value
-        for name in tunables:
+            self._set(name, value)
+
+    def _set(self, name: str, value: object) -> None:
+        found = next((found for found in self.program.tunables if found.name == name), None)
+        if found is None:
             raise UserError(
                 f"{self.program.name} has no tunable {name!r}",
                 f"it has {', '.join(t.name for t in self.program.tunables) or 'none'}",
             )
+        if not isinstance(value, int) or not found.min <= value <= found.max:
+            raise UserError(
+                f"{self.program.name}: {name} = {value!r} is not an integer from "
+                f"{found.min} to {found.max}",
+                f"its default is {found.default} {found.unit}".rstrip(),
+            )
+        self.__dict__[name] = value
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a policy does not change; make another one with {name}={value!r}")
@@ -76,7 +103,10 @@ class Policy:
 
 def policy_class(program: PolicyProgram) -> type[Policy]:
     """The class that importing the policy's file would give, without running the file."""
-    return type(program.name, (Policy,), {"__doc__": program.doc or None}, program=program)
+    members: dict[str, Any] = {"__doc__": program.doc or None}
+    classes = {state.cls.name: state_class(state.cls) for state in program.states}
+    members |= {state.name: classes[state.cls.name] for state in program.states}
+    return type(program.name, (Policy,), members, program=program)
 
 
 def _install(cls: type[Policy], program: PolicyProgram, namespace: dict[str, Any]) -> None:

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scx_vsched.policy import ir
+from scx_vsched.policy.types import IntType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scx_vsched.policy.program import Tunable
 
-__all__ = ["Interval", "interval", "trips"]
+__all__ = ["Interval", "exact", "interval", "most_bits", "trips"]
+
+
+_WIDEST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,29 @@ def interval(
             return whole
     # A result outside of the type wraps to anywhere in it.
     return found if found and whole.low <= found.low and found.high <= whole.high else whole
+
+
+def most_bits(mask: ir.Expr) -> int:
+    """How many bits of an integer expression can be set at most."""
+    match mask:
+        case ir.Const(value=value) if value >= 0:
+            return value.bit_count()
+        case ir.Binary(op="&", left=left, right=right):
+            return min(most_bits(left), most_bits(right))
+        case ir.Convert(operand=operand) if isinstance(operand.type, IntType) and (
+            not operand.type.signed
+        ):
+            return most_bits(operand)
+        case _:
+            return ir.int_type(mask).bits
+
+
+def exact(op: str, a: Interval, b: Interval) -> Interval | None:
+    """Bounds of what `+ - * <<` give before they wrap; None where they are not known."""
+    if op == "<<":
+        shifts = b.low == b.high and 0 <= b.low < _WIDEST
+        return Interval(a.low << b.low, a.high << b.low) if shifts else None
+    return _binary(op, a, b, _WIDEST) if op in {"+", "-", "*"} else None
 
 
 def trips(start: Interval, stop: Interval, step: int) -> Interval:

@@ -60,7 +60,7 @@ def _blocks(statement: ir.Stmt) -> Iterator[tuple[ir.Stmt, ...]]:
         case ir.If(body=body, orelse=orelse):
             yield body
             yield orelse
-        case ir.For(body=body):
+        case ir.For(body=body) | ir.ForBits(body=body):
             yield body
 
 
@@ -73,6 +73,8 @@ def _uses_itself(statement: ir.Stmt, name: str) -> bool:
     match statement:
         case ir.If(test=test):
             return any(_names(node) == name for node in ir.walk(test))
+        case ir.ForBits(target=target, mask=mask):
+            return target == name or any(_names(node) == name for node in ir.walk(mask))
         case ir.For(target=target, start=start, stop=stop):
             return target == name or any(
                 _names(node) == name for part in (start, stop) for node in ir.walk(part)
@@ -83,7 +85,12 @@ def _uses_itself(statement: ir.Stmt, name: str) -> bool:
 
 def _names(node: ir.Node) -> str | None:
     match node:
-        case ir.Local(name=name) | ir.Assign(name=name) | ir.For(target=name):
+        case (
+            ir.Local(name=name)
+            | ir.Assign(name=name)
+            | ir.For(target=name)
+            | ir.ForBits(target=name)
+        ):
             return name
         case _:
             return None

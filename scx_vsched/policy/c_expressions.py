@@ -17,12 +17,14 @@ from scx_vsched.policy.types import IntType
 
 if TYPE_CHECKING:
     from scx_vsched.policy.c_names import Names
+    from scx_vsched.policy.program import PolicyProgram
 
 __all__ = ["CExpressions", "constant"]
 
 # C's precedences; larger binds tighter.
 _CONDITIONAL, _LOGIC_OR, _LOGIC_AND, _COMPARE, _BITS, _SUM, _PRODUCT, _UNARY, _PRIMARY = range(9)
 _PRECEDENCE = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "//": _PRODUCT, "%": _PRODUCT}
+_BIT_FUNCTIONS = {"bit_count", "lowest_bit"}  # in arith.h
 _INT_MAX = 2**31 - 1
 _SUFFIXES = {"u32": "U", "u64": "ULL", "s64": "LL"}
 _SWAPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
@@ -52,10 +54,34 @@ def constant(value: int, kind: IntType, *, typed: bool) -> str:
 class CExpressions:
     """Emits the expressions of one function."""
 
-    def __init__(self, variables: dict[str, str], functions: dict[str, str], names: Names) -> None:
+    def __init__(
+        self,
+        variables: dict[str, str],
+        functions: dict[str, str],
+        names: Names,
+        program: PolicyProgram,
+    ) -> None:
         self._variables = variables
         self._functions = functions
         self._names = names
+        self._scopes = {state.name: state.scope for state in program.states}
+        self._frozen = {tunable.name for tunable in program.tunables if tunable.frozen}
+
+    def state(self, expr: ir.StateRef) -> str:
+        """The member that holds a field of the policy's state."""
+        scope = self._scopes[expr.state]
+        match expr.owner:
+            case None:
+                return f"policy_sched.{expr.state}.{expr.field}"
+            case ir.ViewRef(name=name):
+                owner = f"policy_of_{scope}({self._variables[name]})"
+            case owner_:
+                owner = f"policy_{scope}({self.bare(owner_)})"
+        return f"{owner}->{expr.state}.{expr.field}"
+
+    def shared(self, expr: ir.StateRef) -> bool:
+        """Whether several vCPUs may read and change the state at the same time."""
+        return self._scopes[expr.state] != "task"
 
     def bare(self, expr: ir.Expr | ir.ViewRef) -> str:
         """`expr` where C converts it: assigned, returned, passed or tested."""
@@ -75,7 +101,15 @@ class CExpressions:
             case ir.Field(view=view, variable=variable, field=field):
                 return _C(f"{accessor(view, field)}({self._variables[variable]})", _PRIMARY)
             case ir.TunableRef(name=name):
-                return _C(f"tunables.{name}", _PRIMARY)
+                owner = "frozen_tunables" if name in self._frozen else "tunables"
+                return _C(f"{owner}.{name}", _PRIMARY)
+            case ir.StateRef():
+                text = self.state(expr)
+                return _C(f"READ_ONCE({text})" if self.shared(expr) else text, _PRIMARY)
+            case ir.Intrinsic(function=function, arguments=arguments):
+                text = ", ".join(self.bare(argument) for argument in arguments)
+                prefix = "py" if function in _BIT_FUNCTIONS else "policy"
+                return _C(f"{prefix}_{function}({text})", _PRIMARY)
             case ir.Unary(op=op, operand=operand):
                 inner = self._emit(operand).within(_UNARY)
                 gap = "(" if inner.startswith("-") else ""

@@ -33,14 +33,14 @@ def accessor(view: str, field: str) -> str:
 
 _HOOKS = tuple(hook for mechanism in MECHANISMS.values() for hook in mechanism.hooks)
 _HOOK_PARAMETERS = frozenset(p.name for hook in _HOOKS for p in hook.parameters)
-_FUNCTION_PREFIXES = ("fn_", "hook_", "py_")
+_FUNCTION_PREFIXES = ("fn_", "hook_", "policy_", "py_")
 # What the emitted code itself says.
 _USED = (
     C_WORDS
     | {accessor(view, field) for view in VIEWS for field in field_info(view)}
     | {f"hook_{hook.name}" for hook in _HOOKS}
     | INT_TYPES.keys()
-    | {"tunables"}
+    | {"tunables", "frozen_tunables", "READ_ONCE", "WRITE_ONCE"}
 )
 
 

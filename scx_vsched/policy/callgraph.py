@@ -42,13 +42,14 @@ class Cost:
         return Cost(self.size + other.size, self.work + other.work, max(self.locals, other.locals))
 
 
-def calls_of(function: ir.Function) -> Iterator[ir.Call]:
+def calls_of(function: ir.Function) -> Iterator[ir.Call | ir.Perform]:
     """Every call in the function's body, in source order."""
-    return (node for node in ir.walk(function) if isinstance(node, ir.Call))
+    return (node for node in ir.walk(function) if isinstance(node, ir.Call | ir.Perform))
 
 
 def ordered(
-    functions: Mapping[str, ir.Function], recursive: Callable[[ir.Function, ir.Call], None]
+    functions: Mapping[str, ir.Function],
+    recursive: Callable[[ir.Function, ir.Call | ir.Perform], None],
 ) -> list[ir.Function]:
     """The functions, callees first; `recursive` is told of a call that closes a circle."""
     done: dict[str, ir.Function] = {}
@@ -85,10 +86,10 @@ def _cost(node: ir.Node, callees: Mapping[str, Cost]) -> Cost:
     if isinstance(node, ir.Binary) and node.op in {"//", "%"}:
         weight = _DIVISION_WEIGHT
     total = Cost(weight, weight, 0)
-    if isinstance(node, ir.Call):
+    if isinstance(node, ir.Call | ir.Perform):
         total += callees.get(node.function, Cost(0, 0, 0))
     for child in ir.children(node):
         total += _cost(child, callees)
-    if isinstance(node, ir.For):
+    if isinstance(node, ir.For | ir.ForBits):
         return Cost(total.size, total.work * max(1, node.trips), total.locals)
     return total

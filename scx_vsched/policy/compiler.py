@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 from pathlib import Path
@@ -10,6 +11,7 @@ from scx_vsched.policy import inheritance, ir
 from scx_vsched.policy.callgraph import MAX_LOCALS, MAX_SIZE, MAX_WORK, Cost, cost, ordered
 from scx_vsched.policy.declarations import Declarations, declare
 from scx_vsched.policy.diagnostics import Reporter, header_span
+from scx_vsched.policy.effects import check_effects
 from scx_vsched.policy.program import PolicyProgram
 from scx_vsched.policy.source import parse, read_text
 from scx_vsched.policy.statements import check_function
@@ -48,8 +50,10 @@ def compile_source(text: str, filename: str) -> PolicyProgram:
         mechanism,
         tuple(found.scope.tunables.values()),
         tuple(functions.values()),
+        tuple(found.scope.states.values()),
+        tuple(found.scope.counters.values()),
     )
-    missing = [h.name for h in mechanism.hooks if not h.feature and h.name not in functions]
+    missing = [h.name for h in mechanism.hooks if h.needed and h.name not in functions]
     for feature in {h.feature for h in mechanism.hooks if h.feature and h.name in functions}:
         lacking = [name for name in mechanism.feature_hooks(feature) if name not in functions]
         if lacking:
@@ -101,7 +105,7 @@ def _check_spelling(found: Declarations, text: str) -> None:
 def _finish(program: PolicyProgram, reporter: Reporter) -> PolicyProgram:
     """Orders the functions and holds their size and work against the limits."""
 
-    def recursive(function: ir.Function, call: ir.Call) -> None:
+    def recursive(function: ir.Function, call: ir.Call | ir.Perform) -> None:
         own = function.filename == program.filename
         reporter.report(
             call.span if own else function.span,
@@ -132,14 +136,10 @@ def _finish(program: PolicyProgram, reporter: Reporter) -> PolicyProgram:
                 found = Cost(0, 0, 0)
         costs[function.name] = found
     reporter.check()
-    return PolicyProgram(
-        program.name,
-        program.doc,
-        program.filename,
-        program.mechanism,
-        program.tunables,
-        tuple(functions),
-    )
+    finished = dataclasses.replace(program, functions=tuple(functions), warnings=reporter.warnings)
+    check_effects(finished, reporter)
+    reporter.check()
+    return finished
 
 
 def _rough(value: int) -> str:

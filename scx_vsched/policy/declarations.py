@@ -11,9 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scx_vsched.policy import ir
-from scx_vsched.policy.c_names import C_WORDS
 from scx_vsched.policy.diagnostics import Refused, Reporter, header_span, span_of
 from scx_vsched.policy.expressions import Expressions
+from scx_vsched.policy.keeping import (
+    DECLARERS,
+    check_member_name,
+    read_counter,
+    read_state,
+    read_state_class,
+)
 from scx_vsched.policy.mechanism import MECHANISMS
 from scx_vsched.policy.refusals import refuse_statement
 from scx_vsched.policy.scope import (
@@ -152,6 +158,13 @@ def _module_statement(found: Declarations, node: ast.stmt) -> None:
                     "move it above, so that Python knows it when the class is made",
                 )
             found.scope.functions[node.name] = function_signature(found.scope, node, "function")
+        case ast.ClassDef(bases=[ast.Name(id="State")]):
+            _define(found, node, node.name)
+            if found.cls is not None:
+                raise reporter.refuse(
+                    header_span(node), "a class of state below the policy", "move it above"
+                )
+            found.scope.state_classes[node.name] = read_state_class(found.scope, node)
         case ast.ClassDef():
             _policy_class(found, node)
         case ast.If():
@@ -255,7 +268,7 @@ def _policy_class(found: Declarations, node: ast.ClassDef) -> None:
                 reporter.report(
                     ir.Span(line, 0, line, 0), f"`{hook.name}` is a hook's name", "use another name"
                 )
-            if not hook.feature:
+            if hook.needed:
                 found.scope.methods.setdefault(hook.name, hook_signature(hook))
 
 
@@ -294,15 +307,24 @@ def _class_statement(found: Declarations, node: ast.stmt) -> None:
             value=ast.Call(func=ast.Name(id="tunable")) as call,
         ):
             _define(found, node, name)
-            if name in C_WORDS or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-                raise reporter.refuse(
-                    node,
-                    f"a tunable cannot be called `{name}`",
-                    "use lower-case letters, digits and underscores, and no word of C",
-                )
+            check_member_name(found.scope, node, name, "a tunable")
             _check_imported(found.scope, call.func, "tunable")
             tunable = read_tunable(found.scope, call, name)
             found.scope.tunables[name] = tunable
+        case ast.Assign(
+            targets=[ast.Name(id=name)],
+            value=ast.Call(func=ast.Name(id=declarer)) as call,
+        ) if declarer in DECLARERS:
+            _define(found, node, name)
+            _check_imported(found.scope, call.func, declarer)
+            found.scope.states[name] = read_state(found.scope, node, call, name, declarer)
+        case ast.Assign(
+            targets=[ast.Name(id=name)],
+            value=ast.Call(func=ast.Name(id="counter" | "histogram" as kind)) as call,
+        ):
+            _define(found, node, name)
+            _check_imported(found.scope, call.func, kind)
+            found.scope.counters[name] = read_counter(found.scope, node, call, name, kind)
         case ast.FunctionDef():
             _define(found, node, node.name)
             found.scope.methods[node.name] = function_signature(found.scope, node, "method")
@@ -315,7 +337,7 @@ def _class_statement(found: Declarations, node: ast.stmt) -> None:
         case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
             raise reporter.refuse(
                 node,
-                "a class holds `mechanism`, tunables and methods",
+                "a class holds `mechanism`, tunables, state, counters and methods",
                 "define constants above the class, or write `tunable(…, min=…, max=…)`",
             )
         case _:

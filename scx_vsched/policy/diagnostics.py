@@ -73,14 +73,33 @@ class Reporter:
         self.filename = filename
         self._lines = lines
         self._found: dict[tuple[int, int, str], Diagnostic] = {}
+        self._warnings: dict[tuple[int, int, str], Diagnostic] = {}
 
     def report(self, where: Span | ast.AST, message: str, suggestion: str = "") -> None:
         """Notes a mistake at `where`; the same one twice counts once."""
+        self._note(self._found, where, message, suggestion)
+
+    def warn(self, where: Span | ast.AST, message: str, suggestion: str = "") -> None:
+        """Notes what is correct and yet hardly meant."""
+        self._note(self._warnings, where, message, suggestion)
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """What `warn` noted, in the file's order."""
+        return tuple(self._warnings[key] for key in sorted(self._warnings))
+
+    def _note(
+        self,
+        found: dict[tuple[int, int, str], Diagnostic],
+        where: Span | ast.AST,
+        message: str,
+        suggestion: str,
+    ) -> None:
         span = where if isinstance(where, Span) else span_of(where)
         source = self._lines[span.line - 1] if 0 < span.line <= len(self._lines) else ""
         start = _characters(source, span.column)
         end = _characters(source, span.end_column) if span.end_line == span.line else len(source)
-        self._found.setdefault(
+        found.setdefault(
             (span.line, start, message),
             Diagnostic(
                 self.filename,

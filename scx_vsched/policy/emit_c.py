@@ -28,6 +28,8 @@ _QUIET = """\
 """
 _LOUD = "#pragma clang diagnostic pop\n"
 _WIDTH = 100
+_ATOMICS = {"+": "add", "-": "sub", "&": "and", "|": "or", "^": "xor"}
+_ATOMIC_BITS = 32
 _TAB = 8
 
 
@@ -49,22 +51,32 @@ def emit_c(
         f.name: f"hook_{f.name}" if f.kind == "hook" else names.pick(f"fn_{f.name}")
         for f in program.functions
     }
-    parts = [_Function(function, functions, inner.copy()).text() for function in program.functions]
+    parts = [
+        _Function(function, functions, inner.copy(), program).text()
+        for function in program.functions
+    ]
     return "\n".join([_QUIET, *parts, _LOUD])
 
 
 class _Function:
     """Writes one function."""
 
-    def __init__(self, function: ir.Function, functions: dict[str, str], names: Names) -> None:
+    def __init__(
+        self,
+        function: ir.Function,
+        functions: dict[str, str],
+        names: Names,
+        program: PolicyProgram,
+    ) -> None:
         self.function = function
+        self.functions = functions
         self.names = names
         self.variables = {
             name: self.names.pick_variable(name)
             for name in [*(p.name for p in function.parameters), *function.locals]
         }
         self.c_name = functions[function.name]
-        self.expressions = CExpressions(self.variables, functions, self.names)
+        self.expressions = CExpressions(self.variables, functions, self.names, program)
         self.placement: Placement = place(function)
         self.lines: list[str] = []
         self.depth = 1
@@ -83,7 +95,9 @@ class _Function:
         return "\n".join(self.lines) + "\n"
 
     def _header(self) -> None:
-        lead = f"static __always_inline {self.function.returns.name} {self.c_name}("
+        returns = self.function.returns
+        kind = "void" if isinstance(returns, ir.VoidType) else returns.name
+        lead = f"static __always_inline {kind} {self.c_name}("
         parameters = [
             f"const struct {p.type.name.lower()}_view *{self.variables[p.name]}"
             if isinstance(p.type, ir.ViewType)
@@ -136,16 +150,46 @@ class _Function:
                 if name in self.placement.at.get(statement.span, ()):
                     target = self._declaration(name)
                 self._write(f"{target} = {self.expressions.bare(value)};", statement.span)
-            case ir.Return(value=value):
+            case ir.Store():
+                self._store(statement)
+            case ir.Record(name=name, value=value):
+                self._write(
+                    f"policy_record_{name}({self.expressions.bare(value)});", statement.span
+                )
+            case ir.Perform(function=name, arguments=arguments):
+                passed = ", ".join(self.expressions.bare(argument) for argument in arguments)
+                self._write(f"{self.functions[name]}({passed});", statement.span)
+            case ir.Effect(function=name, arguments=effect):
+                passed = ", ".join(self.expressions.bare(argument) for argument in effect)
+                self._write(f"policy_{name}({passed});", statement.span)
+            case ir.Return(value=None):
+                self._write("return;", statement.span)
+            case ir.Return(value=ir.Expr() as value):
                 self._write(f"return {self.expressions.bare(value)};", statement.span)
             case ir.If():
                 self._if(statement)
             case ir.For():
                 self._for(statement)
+            case ir.ForBits():
+                self._for_bits(statement)
             case ir.Break():
                 self._write("break;", statement.span)
             case ir.Continue():
                 self._write("continue;", statement.span)
+
+    def _store(self, store: ir.Store) -> None:
+        target, value = self.expressions.state(store.target), self.expressions.bare(store.value)
+        kind = store.target.type
+        if not self.expressions.shared(store.target):
+            text = f"{target} {store.op}= {value};"
+        elif store.op and isinstance(kind, IntType) and kind.bits >= _ATOMIC_BITS:
+            text = f"__sync_fetch_and_{_ATOMICS[store.op]}(&{target}, {value});"
+        elif store.op:
+            # BPF changes nothing narrower at once
+            text = f"WRITE_ONCE({target}, READ_ONCE({target}) {store.op} ({value}));"
+        else:
+            text = f"WRITE_ONCE({target}, {value});"
+        self._write(text, store.span)
 
     def _declaration(self, name: str) -> str:
         return f"{self.function.locals[name].name} {self.variables[name]}"
@@ -173,6 +217,22 @@ class _Function:
             self._constant_loop(loop)
         else:
             self._counted_loop(loop)
+
+    def _for_bits(self, loop: ir.ForBits) -> None:
+        """Takes the lowest bit from what is left of the mask, in each trip."""
+        target = self.variables[loop.target]
+        left, trip = (self.names.pick_variable(f"{target}_{part}") for part in ("left", "trip"))
+        self._write(f"u64 {left} = {self.expressions.bare(loop.mask)};", loop.span)
+        self._write(
+            f"for (u64 {trip} = 0; {trip} < {loop.trips} && {left}; "
+            f"{left} = py_hide({left} & ({left} - 1)), {trip} = py_hide({trip} + 1)) {{",
+            loop.span,
+        )
+        self.depth += 1
+        self._write(f"{target} = py_lowest_bit({left});", loop.span)
+        self.depth -= 1
+        self._inner(loop.body)
+        self._append("\t" * self.depth + "}")
 
     def _constant_loop(self, loop: ir.For) -> None:
         """All numbers are known and only the loop sees its variable: a plain C loop."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
-from scx_vsched.policy import ir
+from scx_vsched.policy import intrinsics, ir
 from scx_vsched.policy.semantics import floor_div, floor_mod
 from scx_vsched.policy.types import INT_TYPES, IntType
 
@@ -53,6 +53,8 @@ def emit_python(program: PolicyProgram, module: str = "") -> dict[str, Callable[
     """
     namespace: dict[str, Any] = {_DIV: floor_div, _MOD: floor_mod, "__name__": module}
     namespace |= {f"__{name}": kind for name, kind in INT_TYPES.items()}
+    asked = (*intrinsics.INTRINSICS, "vcpus_of")
+    namespace |= {f"__{name}": getattr(intrinsics, name) for name in asked}
     names = {f.name: f for f in program.functions}
     found: dict[str, Callable[..., Any]] = {}
     for function in program.functions:
@@ -103,8 +105,22 @@ class _Emitter:
         match statement:
             case ir.Assign(name=name, value=value):
                 return ast.Assign([ast.Name(name, ast.Store())], self._expr(value))
+            case ir.Store(target=target, op=op, value=value):
+                member = self._state(target, ast.Store())
+                if not op:
+                    return ast.Assign([member], self._expr(value))
+                changed = ast.BinOp(self._expr(target), _OPERATORS[op], self._expr(value))
+                return ast.Assign([member], _wrap(changed, ir.int_type(target)))
+            case ir.Record(name=name, value=value):
+                counter = ast.Attribute(ast.Name("self", ast.Load()), name, ast.Load())
+                add = ast.Attribute(counter, "add", ast.Load())
+                return ast.Expr(ast.Call(add, [self._expr(value)], []))
+            case ir.Perform(function=name, arguments=arguments):
+                return ast.Expr(self._called(name, arguments))
+            case ir.Effect(function=name, arguments=effect):
+                return ast.Expr(_call(f"__{name}", [self._expr(argument) for argument in effect]))
             case ir.Return(value=value):
-                return ast.Return(self._expr(value))
+                return ast.Return(None if value is None else self._expr(value))
             case ir.If(test=test, body=body, orelse=orelse):
                 otherwise = self._block(orelse) if orelse else []
                 return ast.If(self._expr(test), self._block(body), otherwise)
@@ -112,6 +128,9 @@ class _Emitter:
                 bounds = [self._expr(start), self._expr(stop), ast.Constant(step)]
                 loop = ast.Call(ast.Name("range", ast.Load()), bounds, [])
                 return ast.For(ast.Name(target, ast.Store()), loop, self._block(body), [])
+            case ir.ForBits(target=target, mask=mask, body=body):
+                bits = _call("__vcpus_of", [self._expr(mask)])
+                return ast.For(ast.Name(target, ast.Store()), bits, self._block(body), [])
             case ir.Break():
                 return ast.Break()
             case ir.Continue():
@@ -152,12 +171,25 @@ class _Emitter:
             case ir.Abs(operand=operand):
                 return _wrap(_call("abs", [self._expr(operand)]), ir.int_type(expr))
             case ir.Call(function=name, arguments=arguments):
-                callee: ast.expr = ast.Name(name, ast.Load())
-                if self.functions[name].kind != "function":
-                    callee = ast.Attribute(ast.Name("self", ast.Load()), name, ast.Load())
-                return ast.Call(callee, [self._expr(argument) for argument in arguments], [])
+                return self._called(name, arguments)
+            case ir.StateRef():
+                return self._state(expr, ast.Load())
+            case ir.Intrinsic(function=name, arguments=given):
+                return _call(f"__{name}", [self._expr(argument) for argument in given])
             case _:
                 raise TypeError(f"no Python for {ir.text(expr)}")
+
+    def _called(self, name: str, arguments: tuple[ir.Expr | ir.ViewRef, ...]) -> ast.Call:
+        callee: ast.expr = ast.Name(name, ast.Load())
+        if self.functions[name].kind != "function":
+            callee = ast.Attribute(ast.Name("self", ast.Load()), name, ast.Load())
+        return ast.Call(callee, [self._expr(argument) for argument in arguments], [])
+
+    def _state(self, expr: ir.StateRef, context: ast.expr_context) -> ast.Attribute:
+        found: ast.expr = ast.Attribute(ast.Name("self", ast.Load()), expr.state, ast.Load())
+        if expr.owner is not None:
+            found = ast.Call(found, [self._expr(expr.owner)], [])
+        return ast.Attribute(found, expr.field, context)
 
     def _binary(self, expr: ir.Binary) -> ast.expr:
         kind, op = ir.int_type(expr), expr.op

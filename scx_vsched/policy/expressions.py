@@ -18,6 +18,7 @@ from scx_vsched.policy.conversions import (
     unify,
 )
 from scx_vsched.policy.diagnostics import Reporter, span_of
+from scx_vsched.policy.hardly_meant import warn_overflow, warn_shift
 from scx_vsched.policy.names import check_attribute, check_name, check_view
 from scx_vsched.policy.refusals import refuse_expression
 from scx_vsched.policy.scope import (
@@ -148,6 +149,7 @@ class Expressions:
             return self._literal(node, semantics.exact(op, left.value, right.value))
         left, right = unify(self.reporter, node, [(node.left, left), (node.right, right)])
         found = ir.int_type(left)
+        warn_overflow(self, node, op, left, right)
         if isinstance(left, ir.Const) and isinstance(right, ir.Const):
             value = semantics.binary(op, found, left.value, right.value)
             return ir.Const(span_of(node), found, value)
@@ -169,9 +171,13 @@ class Expressions:
         if isinstance(left, ir.Const) and isinstance(right, ir.Const):
             if literal:
                 return self._literal(node, semantics.exact(op, left.value, right.value))
+            warn_overflow(self, node, op, left, right)
             value = semantics.binary(op, found, left.value, right.value)
             return ir.Const(span_of(node), found, value)
-        return ir.Binary(span_of(node), found, op, left, settle(self.reporter, node.right, right))
+        right = settle(self.reporter, node.right, right)
+        warn_shift(self, node, left, right)
+        warn_overflow(self, node, op, left, right)
+        return ir.Binary(span_of(node), found, op, left, right)
 
     def _unary(self, node: ast.UnaryOp) -> ir.Expr:
         if isinstance(node.op, ast.Not):

@@ -100,7 +100,7 @@ def _rename_calls[T](item: T, names: dict[str, str]) -> T:
         changed = tuple(_rename_calls(part, names) for part in item)
     elif isinstance(item, ir.Node):
         values = {f.name: _rename_calls(getattr(item, f.name), names) for f in fields(item)}
-        if isinstance(item, ir.Call):
+        if isinstance(item, ir.Call | ir.Perform):
             values["function"] = names.get(item.function, item.function)
         changed = type(item)(**values)
     return cast("T", changed)

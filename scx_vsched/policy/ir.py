@@ -11,7 +11,9 @@ Invariants that the front end guarantees:
   compared by their mathematical values;
 - a local is assigned on every path before it is read, and every path of a function returns;
 - a `For` never makes more than `trips` trips;
-- calls are not recursive, and expressions have no side effects.
+- calls are not recursive, and expressions have no side effects: a call of a function that changes
+  something is all of an assigned or returned value or a statement of its own, so that the order in
+  which an emitter's language evaluates operands does not matter.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BOOL",
+    "VOID",
     "Abs",
     "Assign",
     "Binary",
@@ -38,29 +41,38 @@ __all__ = [
     "Const",
     "Continue",
     "Convert",
+    "Effect",
     "Expr",
     "Extremum",
     "ExtremumOp",
     "Field",
     "For",
+    "ForBits",
     "Function",
     "If",
+    "Intrinsic",
     "Local",
     "Logic",
     "LogicOp",
     "Node",
     "Not",
     "Parameter",
+    "Perform",
+    "Record",
     "Return",
+    "ReturnType",
     "ScalarType",
     "Span",
+    "StateRef",
     "Stmt",
+    "Store",
     "TunableRef",
     "Type",
     "Unary",
     "UnaryOp",
     "ViewRef",
     "ViewType",
+    "VoidType",
     "children",
     "int_type",
     "text",
@@ -95,10 +107,20 @@ class ViewType:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class VoidType:
+    """What a helper returns that only changes something."""
+
+    name: str = "None"
+
+
+VOID = VoidType()
+
 type UnaryOp = Literal["-", "~"]
 type LogicOp = Literal["and", "or"]
 type ExtremumOp = Literal["min", "max"]
 type ScalarType = IntType | BoolType
+type ReturnType = IntType | BoolType | VoidType
 type Type = IntType | BoolType | ViewType
 
 
@@ -235,6 +257,27 @@ class Call(Expr):
 
 
 @dataclass(frozen=True, slots=True)
+class StateRef(Expr):
+    """`self.state(owner).field`, a value that the policy keeps.
+
+    `owner` is the view whose state it is, the number of a vCPU (a u32 without side effects), or
+    None for what the scheduler has once.
+    """
+
+    state: str
+    owner: ViewRef | Expr | None
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Intrinsic(Expr):
+    """A call of a function of the language itself: `now_ns`, `random_u32`, …"""
+
+    function: str
+    arguments: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Assign(Node):
     """`name = value`; the value has the local's type."""
 
@@ -243,10 +286,43 @@ class Assign(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Return(Node):
-    """`return value`; the value has the function's type."""
+class Store(Node):
+    """`target = value`, or `target op= value` done at once as other vCPUs see it."""
 
+    target: StateRef
+    op: str
     value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Record(Node):
+    """`self.name.add(value)` of a counter or a histogram; the value is a u64."""
+
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Perform(Node):
+    """A call for what it changes, its result unused."""
+
+    function: str
+    arguments: tuple[Expr | ViewRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Effect(Node):
+    """A call of a function of the language for what it does: `kick(vcpu)`."""
+
+    function: str
+    arguments: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Return(Node):
+    """`return value`; the value has the function's type, None for a function without one."""
+
+    value: Expr | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +352,20 @@ class For(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class ForBits(Node):
+    """`for target in vcpus_of(mask): body`: the set bits of a u64, the lowest first.
+
+    `target` is a u32 local, assigned at the start of each trip and kept after the loop. The mask
+    is evaluated once; `trips` is the largest number of bits that can be set in it.
+    """
+
+    target: str
+    mask: Expr
+    trips: int
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Break(Node):
     """Leaves the innermost loop."""
 
@@ -285,7 +375,9 @@ class Continue(Node):
     """Goes on with the innermost loop's next trip."""
 
 
-type Stmt = Assign | Return | If | For | Break | Continue
+type Stmt = (
+    Assign | Store | Record | Perform | Effect | Return | If | For | ForBits | Break | Continue
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +402,7 @@ class Function(Node):
     filename: str
     doc: str
     parameters: tuple[Parameter, ...]
-    returns: ScalarType
+    returns: ReturnType
     locals: dict[str, ScalarType]
     body: tuple[Stmt, ...]
 
@@ -358,7 +450,7 @@ def _item_text(item: object) -> str:
     match item:
         case Node():
             return text(item)
-        case IntType() | BoolType() | ViewType():
+        case IntType() | BoolType() | ViewType() | VoidType():
             return item.name
         case Parameter():
             return f"{item.name}:{item.type.name}"

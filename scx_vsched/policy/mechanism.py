@@ -15,18 +15,23 @@ __all__ = ["MECHANISMS", "Feature", "Hook", "Mechanism", "Parameter", "Stat", "g
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A hook's parameter; `type` is the name of a view (`Task`), of an integer type, or `bool`."""
+    """A hook's parameter; `type` is the name of a view (`Task`), of an integer type, or `bool`.
+
+    A task seen `from_afar` runs on another vCPU: its state is as it was when it started to run.
+    """
 
     name: str
     type: str
+    from_afar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A decision that a mechanism leaves to the policy; `returns` is an integer type or `bool`.
+    """A decision that a mechanism leaves to the policy, or an event that it tells it of.
 
-    The hooks of a `feature` belong together: a policy that defines none of them is built without
-    it, the core policy among them.
+    `returns` is an integer type, `bool` or `None`. An `optional` hook that a policy leaves out is
+    not asked, and costs nothing. The hooks of a `feature` belong together: a policy that defines
+    none of them is built without it, the core policy among them.
     """
 
     name: str
@@ -34,6 +39,12 @@ class Hook:
     returns: str
     doc: str
     feature: str = ""
+    optional: bool = False
+
+    @property
+    def needed(self) -> bool:
+        """Whether every policy has it, from the core policy where it does not define it."""
+        return not (self.feature or self.optional)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +138,7 @@ guest = Mechanism(
         ),
         Hook(
             "preempts",
-            (_TASK, Parameter("running", "Task"), _VCPU),
+            (_TASK, Parameter("running", "Task", from_afar=True), _VCPU),
             "bool",
             "Whether `task`, which has just woken, takes `vcpu` from `running` at once.",
         ),
@@ -246,6 +257,38 @@ guest = Mechanism(
             "bool",
             "Whether `task` may be put on hidden vCPUs; who may run on no other always is.",
             "rwc",
+        ),
+        Hook(
+            "on_start",
+            (_TASK, _VCPU, _SCHED),
+            "None",
+            "`task` starts to run on `vcpu`, or goes on with a new slice.",
+            optional=True,
+        ),
+        Hook(
+            "on_stop",
+            (_TASK, _VCPU, _SCHED, Parameter("runnable", "bool")),
+            "None",
+            "`task` stops running on `vcpu`, having been charged; it goes on waiting if "
+            "`runnable`, else it sleeps.",
+            optional=True,
+        ),
+        Hook(
+            "on_tick",
+            (_TASK, _VCPU, _SCHED),
+            "bool",
+            "The kernel's tick (every 1 to 10 ms) finds `task` running on `vcpu`; returns whether "
+            "its slice ends now.",
+            optional=True,
+        ),
+        Hook(
+            "on_timer",
+            (_SCHED,),
+            "u64",
+            "A timer of the policy's own has run out, the first time when the scheduler starts; "
+            "returns the time until the next, at least 100 us, in ns; 0 ends it. Asked on some "
+            "vCPU, whatever runs there; `sched.vtime` is 0.",
+            optional=True,
         ),
     ),
     features=(

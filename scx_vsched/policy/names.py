@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from scx_vsched.policy import ir
 from scx_vsched.policy.diagnostics import Refused, span_of
+from scx_vsched.policy.intrinsics import INTRINSICS
+from scx_vsched.policy.references import check_state, refuse_bare_state
 from scx_vsched.policy.scope import BUILTIN_CALLS, closest
 from scx_vsched.policy.types import INT_TYPES
 from scx_vsched.policy.views import field_info
@@ -29,6 +31,13 @@ def check_name(check: Expressions, node: ast.Name) -> ir.Expr:
         )
     if name in names.scalars:
         return ir.Local(span, names.scalars[name], name)
+    if name in names.references:
+        state = names.references[name].state
+        raise check.reporter.refuse(
+            node,
+            f"`{name}` stands for state, not for a value",
+            f"read a field of it: `{name}.{state.cls.fields[0].name}`",
+        )
     if name in names.stored:
         return _local(check, node)
     if name in check.scope.constants:
@@ -36,7 +45,7 @@ def check_name(check: Expressions, node: ast.Name) -> ir.Expr:
         return ir.Const(span, constant.type, constant.value)
     if name in check.scope.broken:
         raise Refused
-    if name in check.scope.functions or name in INT_TYPES or name in BUILTIN_CALLS:
+    if name in {*check.scope.functions, *INT_TYPES, *INTRINSICS, *BUILTIN_CALLS}:
         raise check.reporter.refuse(node, f"`{name}` is not a value", f"call it, as in `{name}(…)`")
     if name == "self" and names.is_method:
         raise check.reporter.refuse(
@@ -66,8 +75,11 @@ def _local(check: Expressions, node: ast.Name) -> ir.Expr:
 
 
 def check_attribute(check: Expressions, node: ast.Attribute) -> ir.Expr:
-    """A view's field or a tunable."""
+    """A view's field, a tunable or a field of the policy's state."""
     owner = node.value
+    state = check_state(check, node)
+    if state is not None:
+        return state
     if not isinstance(owner, ast.Name):
         raise check.reporter.refuse(
             node,
@@ -98,6 +110,14 @@ def _tunable(check: Expressions, node: ast.Attribute) -> ir.Expr:
         return ir.TunableRef(span_of(node), tunable.int_type, node.attr)
     if node.attr in check.scope.broken:
         raise Refused
+    if node.attr in check.scope.states:
+        raise refuse_bare_state(check, node, check.scope.states[node.attr])
+    if node.attr in check.scope.counters:
+        raise check.reporter.refuse(
+            node,
+            f"`self.{node.attr}` can be counted, not read",
+            f"write `self.{node.attr}.add()` on a line of its own; keep what hooks need in state",
+        )
     if node.attr in check.scope.methods:
         raise check.reporter.refuse(
             node, f"`self.{node.attr}` is not a value", f"call it: `self.{node.attr}(…)`"

@@ -10,15 +10,20 @@ from scx_vsched.policy.types import INT_TYPES, IntType
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from scx_vsched.policy.ir import Function
+    from scx_vsched.policy.diagnostics import Diagnostic
+    from scx_vsched.policy.ir import Function, ScalarType
     from scx_vsched.policy.mechanism import Mechanism, Stat
 
-__all__ = ["PolicyProgram", "Tunable"]
+__all__ = ["SCOPES", "Counter", "PolicyProgram", "State", "StateClass", "StateField", "Tunable"]
+
+type Scope = Literal["task", "vcpu", "domain", "sched"]
+SCOPES: tuple[Scope, ...] = ("task", "vcpu", "domain", "sched")
+"""What state can belong to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tunable:
-    """A number that the user may set when the scheduler starts, within `min` and `max`."""
+    """A number that the user may set, within `min` and `max`."""
 
     name: str
     type: Literal["u64", "s64"]
@@ -27,11 +32,53 @@ class Tunable:
     max: int
     unit: str
     doc: str
+    frozen: bool = False  # set when the scheduler is loaded, and for good
 
     @property
     def int_type(self) -> IntType:
         """The type as hooks see it."""
         return INT_TYPES[self.type]
+
+
+@dataclass(frozen=True, slots=True)
+class StateField:
+    """A field of a state class; `type` is an IntType or BOOL, `default` what it begins with."""
+
+    name: str
+    type: ScalarType
+    default: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateClass:
+    """`class Account(State):` with its fields."""
+
+    name: str
+    doc: str
+    fields: tuple[StateField, ...]
+
+    def field(self, name: str) -> StateField | None:
+        """The field called `name`, or None."""
+        return next((field for field in self.fields if field.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`name = per_task(Account)` and its like: what each task, say, has of its own."""
+
+    name: str
+    scope: Scope
+    cls: StateClass
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A counter or a histogram that appears in the statistics."""
+
+    name: str
+    kind: Literal["counter", "histogram"]
+    unit: str
+    doc: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +95,9 @@ class PolicyProgram:
     mechanism: Mechanism
     tunables: tuple[Tunable, ...]
     functions: tuple[Function, ...]
+    states: tuple[State, ...] = ()
+    counters: tuple[Counter, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()  # correct, and yet hardly meant
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -10,11 +10,12 @@ from scx_vsched.policy import ir
 from scx_vsched.policy.bounds import Interval, interval, trips
 from scx_vsched.policy.conversions import S64, unify
 from scx_vsched.policy.scope import code
+from scx_vsched.policy.types import INT_TYPES
 
 if TYPE_CHECKING:
     from scx_vsched.policy.expressions import Expressions
 
-__all__ = ["MAX_TRIPS", "Range", "read_range"]
+__all__ = ["MAX_TRIPS", "Range", "read_mask", "read_range"]
 
 MAX_TRIPS = 1024
 """Trips of the longest loop; the kernel's verifier walks every one of them."""
@@ -42,7 +43,7 @@ def read_range(check: Expressions, node: ast.expr) -> Range:
             raise check.reporter.refuse(
                 node,
                 "a loop goes over `range` of one to three integers",
-                "write `for i in range(…):`",
+                "write `for i in range(…):`, or `for v in vcpus_of(mask):`",
             )
     step = _step(check, arguments[2]) if len(arguments) == 3 else 1
     parts = [(argument, check.integer(argument)) for argument in arguments[:2]]
@@ -65,6 +66,17 @@ def read_range(check: Expressions, node: ast.expr) -> Range:
     last = -1 if step > 0 else 1
     ends = starts.low, starts.high, stops.low + last, stops.high + last
     return Range(start, stop, step, count, Interval(min(ends), max(ends)))
+
+
+def read_mask(check: Expressions, call: ast.Call) -> ir.Expr:
+    """The mask that a loop `for v in vcpus_of(mask)` goes over, a u64."""
+    if "vcpus_of" not in check.scope.imported:
+        raise check.reporter.refuse(
+            call.func, "`vcpus_of` is not imported", "add `from scx_vsched.policy import vcpus_of`"
+        )
+    if len(call.args) != 1 or call.keywords:
+        raise check.reporter.refuse(call, "`vcpus_of` takes one mask", "write `vcpus_of(mask)`")
+    return check.value(call.args[0], INT_TYPES["u64"], "by `vcpus_of`")
 
 
 def _step(check: Expressions, node: ast.expr) -> int:

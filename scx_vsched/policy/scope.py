@@ -7,6 +7,7 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from scx_vsched.policy.intrinsics import INTRINSICS
 from scx_vsched.policy.mechanism import MECHANISMS, Mechanism
 from scx_vsched.policy.types import INT_TYPES
 from scx_vsched.policy.views import VIEWS
@@ -17,20 +18,35 @@ if TYPE_CHECKING:
     from scx_vsched.policy import ir
     from scx_vsched.policy.bounds import Interval
     from scx_vsched.policy.diagnostics import Reporter
-    from scx_vsched.policy.program import Tunable
+    from scx_vsched.policy.program import Counter, State, StateClass, Tunable
 
 __all__ = [
     "BUILTIN_CALLS",
     "LANGUAGE_NAMES",
     "TAKEN_NAMES",
     "FunctionScope",
+    "Reference",
     "Scope",
     "Signature",
     "closest",
     "code",
 ]
 
-LANGUAGE_NAMES = frozenset({"Policy", "tunable", *INT_TYPES, *VIEWS, *MECHANISMS})
+_DECLARERS = {"counter", "histogram", "per_domain", "per_scheduler", "per_task", "per_vcpu"}
+
+LANGUAGE_NAMES = frozenset(
+    {
+        "Policy",
+        "State",
+        "tunable",
+        "vcpus_of",
+        *_DECLARERS,
+        *INT_TYPES,
+        *INTRINSICS,
+        *VIEWS,
+        *MECHANISMS,
+    }
+)
 """What a policy imports from `scx_vsched.policy`."""
 
 BUILTIN_CALLS = frozenset({"abs", "max", "min", "range"})
@@ -47,7 +63,7 @@ class Signature:
     name: str
     kind: Literal["hook", "method", "function"]
     parameters: tuple[ir.Parameter, ...]
-    returns: ir.ScalarType
+    returns: ir.ReturnType
     node: ast.FunctionDef | None
 
 
@@ -61,9 +77,20 @@ class Scope:
     functions: dict[str, Signature] = field(default_factory=dict)
     methods: dict[str, Signature] = field(default_factory=dict)
     tunables: dict[str, Tunable] = field(default_factory=dict)
+    state_classes: dict[str, StateClass] = field(default_factory=dict)
+    states: dict[str, State] = field(default_factory=dict)
+    counters: dict[str, Counter] = field(default_factory=dict)
     mechanism: Mechanism | None = None
     # Names whose definition was wrong; their uses are not reported again.
     broken: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A variable that stands for somebody's state: `account = self.account(task)`."""
+
+    state: State
+    owner: ir.ViewRef | ir.Expr | None
 
 
 @dataclass(slots=True)
@@ -76,6 +103,7 @@ class FunctionScope:
     is_method: bool = False
     # None marks a local whose first assignment was wrong.
     locals: dict[str, ir.ScalarType | None] = field(default_factory=dict)
+    references: dict[str, Reference] = field(default_factory=dict)
     assigned: frozenset[str] = frozenset()
     intervals: dict[str, Interval] = field(default_factory=dict)
 

@@ -23,7 +23,7 @@ def hook_signature(hook: Hook) -> Signature:
         hook.name,
         "hook",
         tuple(ir.Parameter(p.name, _named_type(p.type)) for p in hook.parameters),
-        _scalar(hook.returns),
+        ir.VOID if hook.returns == "None" else _scalar(hook.returns),
         None,
     )
 
@@ -140,13 +140,15 @@ def _parameter(scope: Scope, node: ast.arg, wanted: str) -> ir.Parameter:
     return ir.Parameter(node.arg, scalar_type(scope, node.annotation))
 
 
-def _returns(scope: Scope, node: ast.FunctionDef, wanted: str) -> ir.ScalarType:
+def _returns(scope: Scope, node: ast.FunctionDef, wanted: str) -> ir.ReturnType:
     if node.returns is None:
         raise scope.reporter.refuse(
             header_span(node),
             f"`{node.name}` does not say what it returns",
-            wanted or "write `-> s64:`, for instance",
+            wanted or "write `-> s64:`, for instance, or `-> None:`",
         )
+    if isinstance(node.returns, ast.Constant) and node.returns.value is None:
+        return ir.VOID
     return scalar_type(scope, node.returns)
 
 

@@ -11,15 +11,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scx_vsched.policy import ir
-from scx_vsched.policy.bounds import interval
+from scx_vsched.policy.bounds import Interval, interval, most_bits
+from scx_vsched.policy.calls import check_statement_call
 from scx_vsched.policy.conversions import coerce, common_type, settle
 from scx_vsched.policy.diagnostics import Refused, Reporter, header_span, span_of
 from scx_vsched.policy.expressions import Expressions
-from scx_vsched.policy.ranges import read_range
+from scx_vsched.policy.ranges import read_mask, read_range
+from scx_vsched.policy.references import find_reference
 from scx_vsched.policy.refusals import refuse_statement
 from scx_vsched.policy.scope import TAKEN_NAMES, FunctionScope, Scope, Signature
 from scx_vsched.policy.signatures import scalar_type
-from scx_vsched.policy.types import IntType
+from scx_vsched.policy.stores import check_store, refer
+from scx_vsched.policy.types import INT_TYPES, IntType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +83,8 @@ class _FunctionChecker:
         if doc:
             body.pop(0)
         statements, after = self.block(body, frozenset())
-        if after is not _UNREACHABLE and not self.failed:
+        void = isinstance(self.signature.returns, ir.VoidType)
+        if after is not _UNREACHABLE and not void and not self.failed:
             self.reporter.report(
                 header_span(self.node),
                 f"`{self.node.name}` can end without returning {_a(self.signature.returns)}",
@@ -146,11 +150,24 @@ class _FunctionChecker:
                 return None, assigned
             case ast.Return():
                 return self._return(node), _UNREACHABLE
+            case ast.Assign(targets=[ast.Attribute() as target]):
+                return self._store(node, target, node.value), assigned
+            case ast.AugAssign(target=ast.Attribute() as target):
+                load = ast.copy_location(ast.Attribute(target.value, target.attr), target)
+                value = ast.copy_location(ast.BinOp(load, node.op, node.value), node)
+                return self._store(node, target, value), assigned
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if (
+                reference := find_reference(self.check, value)
+            ) is not None:
+                self._check_local_name(node.targets[0], name)
+                return refer(self.check, node, name, reference), assigned | {name}
             case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
                 statement = self._assignment(node)
                 return statement, assigned | {statement.name}
             case ast.If():
                 return self._if(node, assigned)
+            case ast.For(iter=ast.Call(func=ast.Name(id="vcpus_of")) as call, orelse=[]):
+                return self._for_bits(node, call, assigned)
             case ast.For():
                 return self._for(node, assigned)
             case ast.Break():
@@ -159,6 +176,11 @@ class _FunctionChecker:
             case ast.Continue():
                 self.loops[-1].continues.append(assigned)
                 return ir.Continue(span_of(node)), _UNREACHABLE
+            case ast.Expr(value=ast.Call() as call):
+                performed = check_statement_call(self.check, call)
+                if performed is None:
+                    raise self._refused_value(node)
+                return performed, assigned
             case ast.Expr():
                 raise self._refused_value(node)
             case _:
@@ -177,13 +199,19 @@ class _FunctionChecker:
             case _:
                 return self.reporter.refuse(
                     node,
-                    "a value that nothing uses; hooks have no side effects",
+                    "a value that nothing uses",
                     "assign or return it",
                 )
 
     # ---- Simple statements ----
 
     def _return(self, node: ast.Return) -> ir.Return:
+        if isinstance(self.signature.returns, ir.VoidType):
+            if node.value is not None:
+                raise self.reporter.refuse(
+                    node, f"`{self.signature.name}` returns nothing", "write `return` alone"
+                )
+            return ir.Return(span_of(node), None)
         if node.value is None:
             raise self.reporter.refuse(
                 node, f"`return` without {_a(self.signature.returns)}", "return a value"
@@ -192,6 +220,13 @@ class _FunctionChecker:
             node.value, self.signature.returns, f"as `{self.signature.name}` returns"
         )
         return ir.Return(span_of(node), value)
+
+    def _store(self, node: ast.stmt, target: ast.Attribute, value: ast.expr) -> ir.Store:
+        found = check_store(self.check, node, target, value)
+        if found is None:
+            self._target(target)  # says what cannot be assigned
+            raise Refused
+        return found
 
     def _assignment(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> ir.Assign:
         if isinstance(node, ast.Assign):
@@ -251,11 +286,13 @@ class _FunctionChecker:
     def _target(self, node: ast.expr) -> str:
         match node:
             case ast.Name(id=name):
-                self._check_local_name(node, name)
+                self._check_value_name(node, name)
                 return name
             case ast.Attribute(value=ast.Name(id="self")):
                 raise self.reporter.refuse(
-                    node, "a hook cannot change the policy", "use a local variable"
+                    node,
+                    "a hook cannot change the policy",
+                    "use a local variable, or declare state",
                 )
             case ast.Attribute():
                 raise self.reporter.refuse(node, "a view is read-only", "use a local variable")
@@ -267,6 +304,13 @@ class _FunctionChecker:
                 raise self.reporter.refuse(
                     node, "this cannot be assigned", "assign a local variable"
                 )
+
+    def _check_value_name(self, node: ast.expr, name: str) -> None:
+        if name in self.names.references:
+            raise self.reporter.refuse(
+                node, f"`{name}` stands for state already", "use another name for the value"
+            )
+        self._check_local_name(node, name)
 
     def _check_local_name(self, node: ast.expr, name: str) -> None:
         if name in self.names.views or name in self.names.scalars:
@@ -299,6 +343,33 @@ class _FunctionChecker:
             after = after_body & after_orelse
         placeholder = ir.Const(span_of(node.test), ir.BOOL, False)
         return ir.If(span_of(node), test or placeholder, body, orelse), after
+
+    def _for_bits(
+        self, node: ast.For, call: ast.Call, assigned: frozenset[str]
+    ) -> tuple[ir.ForBits | None, frozenset[str]]:
+        target = self._target(node.target)
+        mask, trips, bits = None, 64, 64
+        try:
+            mask = read_mask(self.check, call)
+            bits = interval(mask, self.names.intervals, self.scope.tunables).high.bit_length()
+            trips = min(bits, most_bits(mask))
+            known = self.names.locals.get(target) or INT_TYPES["u32"]
+            if known != INT_TYPES["u32"]:
+                raise self.reporter.refuse(
+                    node.target,
+                    f"the loop counts in u32, `{target}` is {_a(known)} already",
+                    "use another variable",
+                )
+            self.names.locals[target] = known
+        except Refused:
+            self.failed = True
+            self.names.locals.setdefault(target, None)
+        if target in self.once:
+            self.names.intervals[target] = Interval(0, max(0, bits - 1))
+        body, _ = self._loop_body(node.body, assigned | {target})
+        if mask is None:
+            return None, assigned
+        return ir.ForBits(span_of(node), target, mask, trips, body), assigned
 
     def _for(self, node: ast.For, assigned: frozenset[str]) -> tuple[ir.For | None, frozenset[str]]:
         if node.orelse:
@@ -343,5 +414,5 @@ class _FunctionChecker:
         return statements, frozenset.intersection(*ends) if ends else assigned
 
 
-def _a(found: ir.ScalarType) -> str:
+def _a(found: ir.ReturnType) -> str:
     return f"{'an' if found.name in {'s8', 's16', 's32', 's64'} else 'a'} {found.name}"

@@ -15,6 +15,7 @@ __all__ = ["read_tunable"]
 
 _NUMBERS = ("default", "min", "max")
 _TEXTS = ("unit", "doc")
+_KNOWN = {*_NUMBERS, *_TEXTS, "frozen"}
 _EXAMPLE = 'write `tunable(4, unit="ms", min=1, max=100, doc="…")`'
 
 
@@ -43,7 +44,14 @@ def read_tunable(scope: Scope, call: ast.Call, name: str) -> Tunable:
             "choose one within, or widen the bounds",
         )
     return Tunable(
-        name, "s64" if low < 0 else "u64", default, low, high, texts["unit"], texts["doc"]
+        name,
+        "s64" if low < 0 else "u64",
+        default,
+        low,
+        high,
+        texts["unit"],
+        texts["doc"],
+        _flag(scope, arguments.get("frozen")),
     )
 
 
@@ -54,12 +62,12 @@ def _arguments(scope: Scope, call: ast.Call) -> dict[str, ast.expr]:
     if call.args:
         found["default"] = call.args[0]
     for keyword in call.keywords:
-        if keyword.arg is None or keyword.arg not in {*_NUMBERS, *_TEXTS}:
+        if keyword.arg is None or keyword.arg not in _KNOWN:
             given = keyword.arg or "**"
             raise scope.reporter.refuse(
                 keyword,
                 f"`tunable` has no argument `{given}`",
-                closest(given, {*_NUMBERS, *_TEXTS}) or _EXAMPLE,
+                closest(given, _KNOWN) or _EXAMPLE,
             )
         if keyword.arg in found:
             raise scope.reporter.refuse(keyword, f"`{keyword.arg}` is given twice", _EXAMPLE)
@@ -83,3 +91,13 @@ def _text(scope: Scope, node: ast.expr) -> str:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return " ".join(node.value.split())
     raise scope.reporter.refuse(span_of(node), "this is not a text", 'write it in quotes: "…"')
+
+
+def _flag(scope: Scope, node: ast.expr | None) -> bool:
+    match node:
+        case None:
+            return False
+        case ast.Constant(value=bool(value)):
+            return value
+        case _:
+            raise scope.reporter.refuse(node, "this is not True or False", "write `frozen=True`")

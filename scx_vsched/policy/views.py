@@ -57,6 +57,7 @@ class Task(_View):
     total_ns: u64 = _attr(0, "time on a vCPU in its whole life", "ns")
     slice_left_ns: u64 = _attr(0, "what is left of its slice", "ns")
     allowed_vcpus: u32 = _attr(1, "number of vCPUs that its affinity allows")
+    domain: u32 = _attr(0, "number of its domain, that is its cgroup; 0 is the root")
     is_waking: bool = _attr(False, "has just woken, rather than used up its slice")
     is_idle_class: bool = _attr(False, "has the policy SCHED_IDLE")
     is_batch: bool = _attr(False, "has the policy SCHED_BATCH")
@@ -146,6 +147,7 @@ class Sched(_View):
     now_ns: u64 = _attr(0, "monotonic time", "ns")
     vtime: u64 = _attr(0, "virtual time of the vCPU or cache that the decision is about", "ns")
     vcpus: u32 = _attr(1, "online vCPUs")
+    domains: u32 = _attr(1, "domains' numbers are below this; numbers of gone ones are used again")
     mean_capacity: u32 = _attr(1024, "mean capacity of the online vCPUs", "1/1024")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from scx_vsched.runtime.histograms import gather, without_buckets
 from scx_vsched.runtime.stats import json_line, text_line
 
 if TYPE_CHECKING:
@@ -64,14 +65,17 @@ class TextLines:
 
     def summary(self, sample: Sample, extra: Mapping[str, Any]) -> None:
         """Print the totals and their rates."""
-        width = max(map(len, sample.totals), default=0)
+        totals = without_buckets(sample.totals)
+        width = max(map(len, totals), default=0)
         took = f"{sample.elapsed_s:.1f} s"
         if restarts := extra.get("restarts"):
             took += f", {restarts} restarts"
         print(f"in {took}:")
-        for name, total in sample.totals.items():
+        for name, total in totals.items():
             rate = total / sample.elapsed_s if sample.elapsed_s else 0.0
             print(f"  {name:<{width}} {total:>14,} {rate:>12,.1f}/s")
+        for name, histogram in gather(sample.totals).items():
+            print(f"  {histogram.shown(name)}")
         sys.stdout.flush()
 
 
@@ -114,7 +118,10 @@ class LiveTable(TextLines):
         table.add_column("counter")
         table.add_column("per second", justify="right")
         table.add_column("total", justify="right")
-        for name, total in sample.totals.items():
+        for name, total in without_buckets(sample.totals).items():
             rate = sample.deltas[name] / sample.interval_s if sample.interval_s else 0.0
             table.add_row(name, f"{rate:,.0f}", f"{total:,}", style=None if total else "dim")
+        for name, histogram in gather(sample.deltas).items():
+            shown = histogram.shown(name).partition(": ")[2]
+            table.add_row(name, shown, f"{gather(sample.totals)[name].count:,}")
         return table

@@ -6,10 +6,12 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
+from scx_vsched.errors import UserError
+from scx_vsched.runtime.histograms import flatten, gather, summaries, without_buckets
 from scx_vsched.runtime.stats import Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from scx_vsched.bpf.loader import Attached
 
@@ -41,6 +43,7 @@ class Reading:
     def __init__(self, policy: str) -> None:
         self.meter = Meter()
         self.restarts = 0
+        self.tuned: dict[str, int] = {}  # tunables that were changed at run time
         self._policy = policy
         self._lock = threading.Lock()
         self._running: Attached | None = None
@@ -56,7 +59,7 @@ class Reading:
         finally:
             with self._lock:
                 self._running = None
-                self._last = running.stats()
+                self._last = _read(running)
 
     def restarted(self) -> None:
         """The next scheduler counts from 0 again."""
@@ -67,13 +70,38 @@ class Reading:
     def counters(self) -> dict[str, int]:
         """Those of the scheduler at work, or the last ones of the one that has gone."""
         with self._lock:
-            return self._running.stats() if self._running else self._last
+            return _read(self._running) if self._running else self._last
+
+    def tunables(self) -> dict[str, int]:
+        """Those of the scheduler at work; raises UserError where none is."""
+        with self._lock:
+            return self._at_work().tunables()
+
+    def tune(self, values: Mapping[str, int]) -> None:
+        """Change tunables of the scheduler at work, and of those after a restart.
+
+        Raises UserError where none is, or one cannot be changed that way; nothing is changed then.
+        """
+        with self._lock:
+            self._at_work().tune(values)
+            self.tuned |= values
+
+    def _at_work(self) -> Attached:
+        if self._running is None:
+            raise UserError("no scheduler is at work just now", "try again in a moment")
+        return self._running
 
     def answer(self) -> dict[str, Any]:
         """What the statistics socket says."""
+        totals = self.meter.total(self.counters())
         return {
             "elapsed_s": round(self.meter.elapsed_s, 3),
             "policy": self._policy,
             "restarts": self.restarts,
-            **self.meter.total(self.counters()),
+            **without_buckets(totals),
+            **summaries(gather(totals)),
         }
+
+
+def _read(running: Attached) -> dict[str, int]:
+    return {**running.stats(), **flatten(running.histograms())}

@@ -22,6 +22,7 @@ from scx_vsched.runtime.prerequisites import check_machine
 from scx_vsched.runtime.reading import Reading, RestartBudget
 from scx_vsched.runtime.session import fed
 from scx_vsched.runtime.socket import SOCKET_PATH, StatsServer, describe_stats
+from scx_vsched.runtime.tuning import tune_commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -213,7 +214,7 @@ class _Run:
         with fed(
             self._path,
             topology=self._feeding.topology or self._topology,
-            tunables=options.tunables,
+            tunables={**options.tunables, **self._reading.tuned},
             timeout_ms=options.timeout_ms,
             exit_dump_len=options.exit_dump_len,
             verifier_stats=options.verbose,
@@ -235,9 +236,10 @@ class _Run:
         if self._options.duration_s:
             self._deadline = time.monotonic() + self._options.duration_s
         notice(f"{self._meta.policy} is at work; Ctrl-C ends it")
-        meta = describe_stats(self._meta.stats)
+        meta = describe_stats(self._meta.stats, self._meta.histograms)
+        commands = tune_commands(self._meta, self._reading)
         try:
-            server = StatsServer(self._reading.answer, meta, self._options.socket_path)
+            server = StatsServer(self._reading.answer, meta, self._options.socket_path, commands)
             company.enter_context(server)
         except UserError as error:  # a scheduler without the socket is still a scheduler
             notice(f"warning: {error.message}")

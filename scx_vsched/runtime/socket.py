@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from scx_vsched.errors import UserError
+from scx_vsched.runtime.histograms import PERCENTILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from scx_vsched.bpf.model import StatMeta
+    from scx_vsched.bpf.model import HistogramMeta, StatMeta
 
 __all__ = ["SOCKET_PATH", "STATS_NAME", "StatsClient", "StatsServer", "describe_stats"]
 
@@ -39,9 +40,13 @@ MAX_REQUEST = 64 << 10  # bytes of a line; scx clients send less than a hundred
 MAX_PENDING = 1 << 20  # bytes of answers that a client has not read
 
 type Reader = Callable[[], Mapping[str, Any]]
+type Command = Callable[[Mapping[str, Any]], Any]
+"""Answers a request by its arguments; what raises UserError is answered by its message."""
 
 
-def describe_stats(stats: Sequence[StatMeta]) -> dict[str, Any]:
+def describe_stats(
+    stats: Sequence[StatMeta], histograms: Sequence[HistogramMeta] = ()
+) -> dict[str, Any]:
     """The answer to `stats_meta`: one flat structure, marked as the top one."""
     fields: dict[str, Any] = {
         "elapsed_s": {"datum": "float", "desc": "seconds since the scheduler was started"},
@@ -50,6 +55,12 @@ def describe_stats(stats: Sequence[StatMeta]) -> dict[str, Any]:
     }
     for stat in stats:
         fields[stat.name] = {"datum": "u64", "desc": f"{stat.doc} (total since the start)"}
+    for histogram in histograms:
+        of = f"{histogram.doc}{f' ({histogram.unit})' if histogram.unit else ''}"
+        fields[f"{histogram.name}_count"] = {"datum": "u64", "desc": f"{of}: values"}
+        for percent in PERCENTILES:
+            desc = f"{of}: {percent} % are at most this, to a power of two"
+            fields[f"{histogram.name}_p{percent}"] = {"datum": "float", "desc": desc}
     return {
         STATS_NAME: {
             "name": STATS_NAME,
@@ -69,11 +80,21 @@ class _Client:
 
 
 class StatsServer:
-    """Answers on `path` until closed; `read` gives the current values (it runs in a thread)."""
+    """Answers on `path` until closed; `read` gives the current values (it runs in a thread).
 
-    def __init__(self, read: Reader, meta: Mapping[str, Any], path: Path = SOCKET_PATH) -> None:
+    `commands` are requests besides those for statistics, by name; they run in that thread, too.
+    """
+
+    def __init__(
+        self,
+        read: Reader,
+        meta: Mapping[str, Any],
+        path: Path = SOCKET_PATH,
+        commands: Mapping[str, Command] | None = None,
+    ) -> None:
         """Listen; a file left behind by an instance that died is replaced. Raises UserError."""
         self._read = read
+        self._commands = commands or {}
         self._meta = meta
         self.path = path
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -189,6 +210,11 @@ class StatsServer:
             return errno.EINVAL, f"not a request: {type(error).__name__}"
         if what == "stats_meta":
             return 0, self._meta
+        if command := self._commands.get(str(what)):
+            try:
+                return 0, command(arguments)
+            except UserError as error:
+                return errno.EINVAL, f"{error.message}\n{error.hint}".strip()
         if what != "stats":
             return errno.EINVAL, f"unknown command {what!r}"
         if target != "top":
@@ -228,22 +254,24 @@ class StatsClient:
         self._file.close()
         self._socket.close()
 
-    def request(self, what: str) -> Any:
+    def request(self, what: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """The answer to the request `what`; raises UserError, EOFError where the server is gone."""
+        line = json.dumps({"req": what, "args": dict(arguments or {})})
         try:
-            self._socket.sendall(json.dumps({"req": what, "args": {}}).encode() + b"\n")
-            line = self._file.readline()
+            self._socket.sendall(line.encode() + b"\n")
+            reply = self._file.readline()
         except TimeoutError:
             raise UserError(f"the scheduler on {self.path} does not answer") from None
         except OSError:
-            line = b""
-        if not line:
+            reply = b""
+        if not reply:
             raise EOFError
         try:
-            answer = json.loads(line)
+            answer = json.loads(reply)
             number, response = answer["errno"], answer["args"]["resp"]
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{self.path} does not speak the protocol of scx_stats") from None
         if number:
-            raise UserError(f"the scheduler on {self.path} answers: {response}")
+            message, _, hint = str(response).partition("\n")
+            raise UserError(f"the scheduler on {self.path} answers: {message}", hint)
         return response

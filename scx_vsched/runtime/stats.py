@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from scx_vsched.runtime.histograms import gather, without_buckets
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -70,7 +72,9 @@ class Meter:
 
 def text_line(sample: Sample) -> str:
     """One line of what was counted in the interval; counters that never moved are left out."""
-    parts = [f"{name}={sample.deltas[name]}" for name, total in sample.totals.items() if total]
+    totals = without_buckets(sample.totals)
+    parts = [f"{name}={sample.deltas[name]}" for name, total in totals.items() if total]
+    parts += [f"[{found.shown(name)}]" for name, found in gather(sample.deltas).items()]
     return f"[{sample.elapsed_s:8.1f}s] " + (" ".join(parts) or "nothing counted yet")
 
 
@@ -81,11 +85,19 @@ def json_line(kind: str, sample: Sample, extra: Mapping[str, Any] | None = None)
             "type": kind,
             "elapsed_s": round(sample.elapsed_s, 3),
             "interval_s": round(sample.interval_s, 3),
-            "stats": dict(sample.deltas),
-            "totals": dict(sample.totals),
+            "stats": without_buckets(sample.deltas),
+            "totals": without_buckets(sample.totals),
+            **_histograms(sample),
             **(extra or {}),
         }
     )
+
+
+def _histograms(sample: Sample) -> dict[str, Any]:
+    """Those of the interval and in total, where the policy has any."""
+    found = {name: histogram.plain() for name, histogram in gather(sample.deltas).items()}
+    totals = {name: histogram.plain() for name, histogram in gather(sample.totals).items()}
+    return {"histograms": found, "histogram_totals": totals} if totals else {}
 
 
 def help_text(stats: Sequence[StatMeta] | Iterable[Any]) -> str:

@@ -9,8 +9,9 @@ import ctypes
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from scx_vsched.errors import UserError
 from scx_vsched.policy.base import policy_class
-from scx_vsched.policy.ir import BoolType, ViewType
+from scx_vsched.policy.ir import BoolType, Effect, Intrinsic, ViewType, VoidType, walk
 from scx_vsched.policy.views import VIEWS, field_info
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Hooks", "redirected"]
 
+_OF_THE_MACHINE = {"kick", "now_ns", "random_u32"}
 _END_OF_HOOKS = "#pragma clang diagnostic pop\n"
 
 
@@ -41,10 +43,11 @@ def redirected(rendered: str, program: PolicyProgram) -> str:
             for parameter, name in zip(hook.parameters, names, strict=True)
         )
         passed = ", ".join(f"(u64){name}" for name in names)
+        void = isinstance(hook.returns, VoidType)
         calls += [
-            f"static {hook.returns.name} py_{hook.name}({declared or 'void'})",
+            f"static {'void' if void else hook.returns.name} py_{hook.name}({declared or 'void'})",
             "{",
-            f"\treturn sim_hook({number}, (const u64[]){{{passed or 0}}});",
+            f"\t{'' if void else 'return '}sim_hook({number}, (const u64[]){{{passed or 0}}});",
             "}",
             f"#define hook_{hook.name} py_{hook.name}",
             "",
@@ -77,6 +80,18 @@ class Hooks:
     _calls: list[tuple[Any, list[Any]]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
+        asked = {
+            node.function
+            for function in self.program.functions
+            for node in walk(function)
+            if isinstance(node, Effect | Intrinsic) and node.function in _OF_THE_MACHINE
+        }
+        if asked:
+            raise UserError(
+                f"{self.program.name} calls {', '.join(sorted(asked))}, which asks or tells the "
+                "simulated machine: CPython has another",
+                "take the time from `sched.now_ns`, or run the compiled hooks",
+            )
         policy = policy_class(self.program)(**self.tunables)
         structs = {view: _struct(view) for view in VIEWS}
         self._calls = [
@@ -107,7 +122,7 @@ class Hooks:
         try:
             function, readers = self._calls[number]
             values = [read(arguments[place]) for place, read in enumerate(readers)]
-            return int(function(*values)) & (1 << 64) - 1
+            return int(function(*values) or 0) & (1 << 64) - 1
         except BaseException as error:
             self.error = error
             failed[0] = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _ctypes
+import contextlib
 import ctypes
 from ctypes import c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
@@ -54,8 +55,11 @@ class Library:
         self._library.sim_poke(ctypes.c_void_p(address), raw, c_uint32(len(raw)))
 
     def set_tunable(self, slot: int, raw: bytes) -> None:
-        base = ctypes.addressof(ctypes.c_char.in_dll(self._library, "tunables"))
-        self.poke(base + 8 * slot, raw)
+        for name in ("tunables", "frozen_tunables"):
+            # not every policy freezes one
+            with contextlib.suppress(ValueError):
+                base = ctypes.addressof(ctypes.c_char.in_dll(self._library, name))
+                self.poke(base + 8 * slot, raw)
 
     def map(self, name: str) -> _Table:
         """The array map called `name`; KeyError without one."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scx_vsched.runtime.histograms import Histogram, summaries
 from scx_vsched.runtime.session import loaded
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ class Scheduler:
     attach_ms: float
 
     def stats(self) -> dict[str, int]:
-        """Its counters since it was attached."""
-        return self.running.stats()
+        """Its counters since it was attached, and its histograms as a few numbers each."""
+        found = {name: Histogram(tuple(b)) for name, b in self.running.histograms().items()}
+        return {**self.running.stats(), **summaries(found)}
 
     def exit_info(self) -> dict[str, Any] | None:
         """Why it left, or None while it is at work."""

@@ -103,6 +103,22 @@ static __always_inline s64 py_abs_s64(s64 x)
 	return (s64)(x < 0 ? -(u64)x : (u64)x);
 }
 
+/* Bits of a mask, counted without a table: BPF has no instruction for either. */
+
+static __always_inline u32 py_bit_count(u64 mask)
+{
+	mask -= mask >> 1 & 0x5555555555555555ULL;
+	mask = (mask & 0x3333333333333333ULL) + (mask >> 2 & 0x3333333333333333ULL);
+	mask = (mask + (mask >> 4)) & 0x0f0f0f0f0f0f0f0fULL;
+	return mask * 0x0101010101010101ULL >> 56;
+}
+
+/* 64 where no bit is set. */
+static __always_inline u32 py_lowest_bit(u64 mask)
+{
+	return py_bit_count((mask & -mask) - 1);
+}
+
 /* Comparisons by value where no type holds both sides. */
 
 static __always_inline bool py_lt_s64_u64(s64 x, u64 y)

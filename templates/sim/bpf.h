@@ -121,6 +121,17 @@ static __always_inline void *sim_lookup_percpu(void *values, u32 max, u32 size, 
 
 u32 scx_bpf_nr_cpu_ids(void);
 
+/* Chance that is the same in every run: xorshift (Marsaglia 2003). */
+static __always_inline u32 bpf_get_prandom_u32(void)
+{
+	static u32 drawn = 2463534242U;
+
+	drawn ^= drawn << 13;
+	drawn ^= drawn >> 17;
+	drawn ^= drawn << 5;
+	return drawn;
+}
+
 /* What the scheduler counts is shown beside its steps; the comparison costs nothing at run time. */
 #define bpf_map_lookup_elem(map, key)                                                       \
 	(!__builtin_strcmp(#map, "&stats") ? sim_count(*(const u32 *)(key)) : (void)0,        \

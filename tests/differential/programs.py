@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import kept
+
 if TYPE_CHECKING:
     from random import Random
 
@@ -23,6 +25,8 @@ SCALARS: dict[str, Type] = {
     "e": (16, False), "f": (16, True), "g": (8, False), "h": (8, True), "p": BOOL,
 }  # fmt: skip
 MAX_TRIPS = 5
+VOID = "None"
+U32, U64 = (32, False), (64, False)
 
 
 def name_of(t: Type) -> str:
@@ -74,8 +78,21 @@ class Expr:
                 return f"({parts[1].source()} if {parts[0].source()} else {parts[2].source()})"
             case "call":
                 return f"{parts[0]}({', '.join(e.source() for e in parts[1])})"
+            case "state":
+                return f"{owner_source(*parts[:2])}.{parts[2]}"
             case _:
                 raise AssertionError(kind)
+
+
+def owner_source(scope: str, owner: Any) -> str:
+    """`self.mine(task)`, or the variable that stands for it."""
+    kind, what = owner
+    if kind == "alias":
+        return str(what)
+    name = f"self.{kept.SCOPES[scope]}"
+    if kind == "all":
+        return name
+    return f"{name}({what if kind == 'view' else what.source()})"
 
 
 @dataclass
@@ -92,7 +109,20 @@ class Stmt:
             case "augment":
                 return [f"{parts[0]} {parts[1]}= {parts[2].source()}"]
             case "return":
-                return [f"return {parts[0].source()}"]
+                return [f"return {parts[0].source()}" if parts else "return"]
+            case "store":
+                target, op, value = parts
+                return [f"{target.source()} {op}= {value.source()}"]
+            case "alias":
+                return [f"{parts[0]} = {owner_source(*parts[1:])}"]
+            case "record":
+                name, value = parts
+                return [f"self.{name}.add({value.source() if value else ''})"]
+            case "kick":
+                return [f"kick({parts[0].source()})"]
+            case "perform":
+                name, _, call = parts
+                return [f"{name} = {call.source()}" if name else call.source()]
             case "break" | "continue":
                 return [kind]
             case "if":
@@ -104,6 +134,9 @@ class Stmt:
                 elif orelse:
                     lines += ["else:", *_indented(orelse)]
                 return lines
+            case "bits":
+                target, mask, body = parts
+                return [f"for {target} in vcpus_of({mask.source()}):", *_indented(body)]
             case "for":
                 target, arguments, body = parts
                 shown = ", ".join(e.source() for e in arguments)
@@ -125,6 +158,7 @@ class Function:
     returns: Type
     body: list[Stmt] = field(default_factory=list)
     depth: int = 0  # of the calls below it
+    effects: bool = False
 
     @property
     def full(self) -> bool:
@@ -141,11 +175,20 @@ class Function:
 
 
 class Generator:
-    """Draws well-typed functions; `fields` gives each view's fields and their types."""
+    """Draws well-typed functions; `fields` gives each view's fields and their types.
+
+    Those that are `stateful` read and change what `kept` declares.
+    """
 
     def __init__(
-        self, random: Random, fields: dict[str, dict[str, Type]], tunables: dict[str, Type]
+        self,
+        random: Random,
+        fields: dict[str, dict[str, Type]],
+        tunables: dict[str, Type],
+        *,
+        stateful: bool = False,
     ):
+        self.stateful = stateful
         self.random = random
         self.fields = fields
         self.tunables = tunables
@@ -155,8 +198,11 @@ class Generator:
         random = self.random
         chosen = dict(SCALARS) if full else dict(random.sample(sorted(SCALARS.items()), 3))
         returns: Type = random.choice([*INTS, (64, False), (64, True), BOOL, BOOL])
+        if self.stateful and not full and random.random() < 0.3:
+            returns = VOID
         made = Function(name, method, views, chosen, returns)
         made.body = _Body(self, made).statements()
+        made.effects = any(_changes(statement) for statement in made.body)
         return made
 
     def expression(self, name: str, views: dict[str, str]) -> Function:
@@ -178,14 +224,100 @@ class _Body:
         self.most = 8 if function.full else 3  # the compiler limits them
         self.loops = 0
         self.calls = 0
+        self.aliases: dict[str, str] = {}  # a variable that stands for state, and its scope
+        self.keeps = generator.stateful and function.method
 
     # ---- Statements ----
 
     def statements(self) -> list[Stmt]:
         body = [self.declare() for _ in range(self.random.randint(0, 3))]
+        if self.keeps:
+            body += [self.alias() for _ in range(self.random.randint(0, 2))]
         body += self.block(2, self.random.randint(1, 4))
-        body.append(Stmt("return", (self.expr(self.function.returns, 4),)))
+        if self.function.returns != VOID or self.random.random() < 0.3:
+            body.append(self.give_up(4))
         return body
+
+    # ---- State ----
+
+    def owner(self, scope: str) -> tuple[str, Any]:
+        """Whose state: a view's, a vCPU's by number, a variable's that stands for it, or all's."""
+        aliases = [name for name, of in self.aliases.items() if of == scope]
+        if aliases and self.random.random() < 0.5:
+            return "alias", self.random.choice(aliases)
+        if scope == "sched":
+            return "all", None
+        view = kept.OWNERS[scope][0]
+        names = [name for name, of in self.function.views.items() if of == view]
+        if names and (scope == "task" or self.random.random() < 0.6):
+            return "view", self.random.choice(names)
+        number = Expr("number", None, (kept.KEYS - 1,))
+        return "index", Expr("binary", U32, ("&", self.variable(U32), number))
+
+    def scope(self) -> str:
+        found = ["vcpu", "domain", "sched"]
+        if "Task" in self.function.views.values():
+            found += ["task", "task"]
+        return self.random.choice(found)
+
+    def state(self, t: Type) -> Expr:
+        scope = self.scope()
+        names = [name for name, of in kept.FIELDS.items() if of == t]
+        return Expr("state", t, (scope, self.owner(scope), self.random.choice(names)))
+
+    def alias(self) -> Stmt:
+        scope = self.scope()
+        owner = self.owner(scope)
+        name = self.fresh()
+        self.aliases[name] = scope
+        return Stmt("alias", (name, scope, owner))
+
+    def effect(self) -> Stmt | None:
+        """A statement that changes something, or None where nothing can be changed."""
+        kind = self.random.choice(["store"] * 5 + ["record", "kick", "draw", "perform", "perform"])
+        if kind == "kick":
+            return Stmt("kick", (self.expr(U32, 2),))
+        if kind == "draw":
+            names = [n for n, t in self.writable.items() if t == U32]
+            if not names and self.names >= self.most:
+                return Stmt("kick", (self.expr(U32, 1),))
+            name = self.random.choice(names) if names else self.fresh()
+            self.readable[name] = self.writable[name] = U32
+            return Stmt("perform", (name, U32, Expr("call", U32, ("random_u32", []))))
+        if kind == "perform":
+            found = self.perform()
+            if found:
+                return found
+        if not self.keeps:
+            return Stmt("kick", (self.expr(U32, 2),))
+        if kind == "record":
+            name = self.random.choice(sorted(kept.COUNTERS))
+            bare = name == "hits" and self.random.random() < 0.3
+            return Stmt("record", (name, None if bare else self.expr(U64, 3)))
+        target = self.state(self.random.choice([*INTS, U64, (64, True), BOOL]))
+        t = target.type
+        if t == BOOL or self.random.random() < 0.3:
+            return Stmt("store", (target, "", self.expr(t, 3)))  # type: ignore[arg-type]
+        assert isinstance(t, tuple)
+        op = self.random.choice(["+", "-", "+", "-", "*", "//", "%", "&", "|", "^", "<<", ">>"])
+        if op in {"<<", ">>"}:
+            return Stmt("store", (target, op, self.count(t)))
+        value = self.expr(t, 3, bare=True)
+        return Stmt("store", (target, op, self.nonzero(value, t) if op in {"//", "%"} else value))
+
+    def perform(self) -> Stmt | None:
+        """A call of a function that changes something, alone."""
+        found = [f for f in self.callees() if f.effects]
+        if not found:
+            return None
+        function = self.random.choice(found)
+        call = self.passing(function)
+        if function.returns == VOID or self.random.random() < 0.3:
+            return Stmt("perform", ("", None, call))
+        names = [n for n, t in self.writable.items() if t == function.returns]
+        if not names:
+            return Stmt("perform", ("", None, call))
+        return Stmt("perform", (self.random.choice(names), function.returns, call))
 
     def fresh(self) -> str:
         self.names += 1
@@ -206,10 +338,17 @@ class _Body:
 
     def block(self, depth: int, count: int) -> list[Stmt]:
         before = dict(self.readable), dict(self.writable)
-        body = [self.statement(depth) for _ in range(count)]
+        body = [self.changing(depth) for _ in range(count)]
         if depth < 2:  # what an inner block declares may be unassigned after it
             self.readable, self.writable = before
         return body
+
+    def changing(self, depth: int) -> Stmt:
+        if self.generator.stateful and self.random.random() < 0.4:
+            found = self.effect()
+            if found:
+                return found
+        return self.statement(depth)
 
     def statement(self, depth: int) -> Stmt:
         kind = self.random.choice(["assign", "assign", "augment", "declare", "if", "if", "for"])
@@ -233,8 +372,10 @@ class _Body:
             return self.branch(depth)
         return self.loop(depth)
 
-    def give_up(self) -> Stmt:
-        return Stmt("return", (self.expr(self.function.returns, 2),))
+    def give_up(self, depth: int = 2) -> Stmt:
+        if self.function.returns == VOID:
+            return Stmt("return", ())
+        return Stmt("return", (self.expr(self.function.returns, depth),))
 
     def augment(self) -> Stmt:
         ints = [n for n in sorted(self.writable) if self.writable[n] != BOOL]
@@ -271,8 +412,25 @@ class _Body:
             arms[0].append(self.give_up())
         return Stmt("if", (test, arms[0], arms[1]))
 
+    def loop_bits(self) -> Stmt:
+        """A loop over the vCPUs of a mask that has few, with none in it: the verifier walks all."""
+        target = self.fresh()
+        few = self.random.choice([0x0D, 0x8000000000000005, 0x10000000100010])
+        value = Expr("binary", U64, ("&", self.strict(U64, 2), Expr("number", None, (few,))))
+        outer = dict(self.readable), dict(self.writable)
+        self.readable[target] = U32
+        if self.random.random() < 0.3:
+            self.writable[target] = U32
+        self.loops += 1
+        body = self.block(0, self.random.randint(1, 3))
+        self.loops -= 1
+        self.readable, self.writable = outer
+        return Stmt("bits", (target, value, body))
+
     def loop(self, depth: int) -> Stmt:
         random = self.random
+        if self.generator.stateful and not self.loops and random.random() < 0.3:
+            return self.loop_bits()
         target = self.fresh()
         bound: Type = (64, True)
         least = 0
@@ -383,6 +541,13 @@ class _Body:
 
     def leaf(self, t: Type) -> Expr:
         random = self.random
+        if self.keeps and random.random() < 0.25:
+            return self.state(t)
+        if self.generator.stateful and t == U64 and random.random() < 0.05:
+            return Expr("call", t, ("now_ns", []))
+        if self.generator.stateful and t == U32 and random.random() < 0.1:
+            name = random.choice(["bit_count", "lowest_bit"])
+            return Expr("call", t, (name, [self.variable(U64)]))
         found = [Expr("name", t, (n,)) for n, kind in self.readable.items() if kind == t]
         for variable, view in self.function.views.items():
             fields = self.generator.fields[view]
@@ -497,18 +662,26 @@ class _Body:
 
     def call(self, t: Type, depth: int) -> Expr | None:
         """A call of an earlier function that returns a `t`, outside of loops and rarely."""
-        found = [
+        found = [f for f in self.callees() if f.returns == t and not f.effects]
+        if not found:
+            return None
+        return self.passing(self.random.choice(found), depth)
+
+    def callees(self) -> list[Function]:
+        """The earlier functions that may be called here."""
+        if self.loops or self.calls >= 2:
+            return []
+        return [
             f
             for f in self.generator.callable
-            if f.returns == t
-            and f.depth <= self.function.full
+            if f.depth <= self.function.full
             and set(f.views.values()) <= set(self.function.views.values())
             and (self.function.method or not f.method)
         ]
-        if not found or self.loops or self.calls >= 2:
-            return None
+
+    def passing(self, function: Function, depth: int = 2) -> Expr:
+        """A call of `function`."""
         self.calls += 1
-        function = self.random.choice(found)
         self.function.depth = max(self.function.depth, function.depth + 1)
         arguments = []
         for view in function.views.values():
@@ -516,13 +689,26 @@ class _Body:
             arguments.append(Expr("name", None, (self.random.choice(names),)))
         arguments += [self.expr(s, min(1, depth - 1)) for s in function.scalars.values()]
         name = f"self.{function.name}" if function.method else function.name
-        return Expr("call", t, (name, arguments))
+        return Expr("call", function.returns, (name, arguments))
+
+
+def _changes(statement: Stmt) -> bool:
+    """Whether the statement, or one within, changes anything but variables."""
+    return statement.kind in {"store", "record", "kick", "perform"} or any(
+        _changes(inner)
+        for part in statement.parts
+        if isinstance(part, list)
+        for inner in part
+        if isinstance(inner, Stmt)
+    )
 
 
 def _is_constant(expr: Expr) -> bool:
     """Whether a compiler might fold `expr`."""
     if expr.kind == "name":
         return expr.parts[0] in {"True", "False"}
+    if expr.kind == "state" or (expr.kind == "call" and expr.parts[0] == "now_ns"):
+        return False
     if expr.kind == "if" and _is_constant(expr.parts[0]):
         return _is_constant(expr.parts[1]) or _is_constant(expr.parts[2])
     return all(
@@ -536,9 +722,15 @@ def _is_constant(expr: Expr) -> bool:
 class Evaluator:
     """Walks a function's tree. `views` maps a variable to its fields' values."""
 
-    def __init__(self, functions: dict[str, Function], tunables: dict[str, int]) -> None:
+    def __init__(
+        self,
+        functions: dict[str, Function],
+        tunables: dict[str, int],
+        model: kept.Model | None = None,
+    ) -> None:
         self.functions = functions
         self.tunables = tunables
+        self.model = model or kept.Model()
 
     def call(
         self, function: Function, views: dict[str, dict[str, int]], scalars: dict[str, int]
@@ -546,6 +738,8 @@ class Evaluator:
         types: dict[str, Type] = dict(function.scalars)
         frame = _Frame(self, function, views, dict(scalars), types)
         outcome = frame.run(function.body)
+        if function.returns == VOID:
+            return 0
         assert isinstance(outcome, tuple)
         return outcome[0]
 
@@ -586,11 +780,45 @@ class _Frame:
                 assert isinstance(t, tuple)
                 self.values[name] = arithmetic(op, self.values[name], self.value(operand), t)
             case "return":
-                return (self.value(parts[0]),)
+                return (self.value(parts[0]) if parts else 0,)
+            case "store":
+                target, op, operand = parts
+                owned = self.owned(*target.parts[:2])
+                value, t = self.value(operand), target.type
+                if op:
+                    assert isinstance(t, tuple)
+                    value = arithmetic(op, owned[target.parts[2]], value, t)
+                owned[target.parts[2]] = value
+            case "alias":
+                self.values[parts[0]] = self.key(*parts[1:])
+            case "record":
+                name, given = parts
+                self.evaluator.model.record(name, self.value(given) if given else 1)
+            case "kick":
+                self.evaluator.model.kick(self.value(parts[0]))
+            case "perform":
+                name, t, call = parts
+                result = self.value(call)
+                if name:
+                    self.values[name] = result
+                    self.types[name] = t
             case "break" | "continue":
                 return statement.kind
             case "if":
                 return self.run(parts[1] if self.value(parts[0]) else parts[2])
+            case "bits":
+                target, mask, body = parts
+                self.types[target] = U32
+                set_bits = self.value(mask)
+                for i in range(64):
+                    if not set_bits >> i & 1:
+                        continue
+                    self.values[target] = i
+                    outcome = self.run(body)
+                    if outcome == "break":
+                        break
+                    if isinstance(outcome, tuple):
+                        return outcome
             case "for":
                 target, arguments, body = parts
                 typed = [e.type for e in arguments[:2] if e.type is not None]
@@ -604,9 +832,24 @@ class _Frame:
                         return outcome
         return None
 
+    def key(self, scope: str, owner: tuple[str, Any]) -> int:
+        kind, what = owner
+        if kind == "alias":
+            return self.values[what]
+        if kind == "all":
+            return 0
+        if kind == "view":
+            return self.views[what][kept.OWNERS[scope][1]]
+        return self.value(what)
+
+    def owned(self, scope: str, owner: tuple[str, Any]) -> dict[str, int]:
+        return self.evaluator.model.kept[scope, self.key(scope, owner)]
+
     def value(self, expr: Expr) -> int:
         parts, t = expr.parts, expr.type
         match expr.kind:
+            case "state":
+                return int(self.owned(*parts[:2])[parts[2]])
             case "number":
                 return int(parts[0])
             case "name":
@@ -657,7 +900,14 @@ class _Frame:
             return self.evaluator.call(
                 callee, views, dict(zip(callee.scalars, values, strict=True))
             )
+        if name == "now_ns":
+            return self.evaluator.model.now
+        if name == "random_u32":
+            return self.evaluator.model.draw()
         values = [self.value(e) for e in arguments]
+        if name in {"bit_count", "lowest_bit"}:
+            bits = [i for i in range(64) if values[0] >> i & 1]
+            return len(bits) if name == "bit_count" else min(bits, default=64)
         if name in {"min", "max"}:
             return sorted(values)[0 if name == "min" else -1]
         t = expr.type

@@ -1,26 +1,37 @@
 """Random functions on random inputs: an evaluator of our own, CPython and BPF must agree.
 
-`VSCHED_SEED` repeats a run, `VSCHED_PAIRS` asks for more pairs of function and input.
+Inputs of a function are a sequence of calls; after each, the result, all state, the counters and
+what the function did to the world are compared. `VSCHED_SEED` repeats a run, `VSCHED_PAIRS` asks
+for more pairs of function and input.
 """
 
 from __future__ import annotations
 
+import base64
+import ctypes
+import dataclasses
 import errno
+import functools
+import itertools
 import os
 import random
 import secrets
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import kept
 import pytest
-from harness import harness_source, input_struct
+from harness import DRAWS, harness_source, input_struct, snapshot_struct
 from in_bpf import run_object
+from minimise import minimise
 from programs import BOOL, SCALARS, TYPES, Evaluator, Function, Generator, Type, limits, name_of
 
 from scx_vsched.bpf.compile import compile_c, find_clang
 from scx_vsched.bpf.libbpf import BpfError, library
 from scx_vsched.errors import UserError
+from scx_vsched.policy import Task, emit_c, world
 from scx_vsched.policy.base import policy_class
 from scx_vsched.policy.compiler import compile_source
 from scx_vsched.policy.views import VIEWS, field_info
@@ -33,7 +44,7 @@ if TYPE_CHECKING:
 FUNCTIONS = 40
 HELPERS = 6
 INPUTS = 64
-PAIRS = 5000  # at least; one batch is 2,560
+PAIRS = 20_000  # at least; one batch is 2,560
 LARGEST = 5000  # characters of a function; with its helpers it stays within the compiler's limits
 VIEW_PARAMETERS = {"task": "Task", "running": "Task", "vcpu": "VCpu", "sched": "Sched"}
 FIELDS: dict[str, dict[str, Type]] = {
@@ -41,20 +52,24 @@ FIELDS: dict[str, dict[str, Type]] = {
     for view in VIEWS
 }
 INT_NAMES = sorted(TYPES.keys() - {"bool"})
+FROZEN = {"bias"}
 TUNABLES: dict[str, Type] = {"wide": (64, False), "bias": (64, True), "trips": (64, False)}
 BOUNDS = {"wide": (0, 2**64 - 1), "bias": (-(2**63), 2**63 - 1), "trips": (0, 5)}
 
 
 def policy_source(functions: list[Function]) -> str:
     """A policy file that holds `functions`."""
-    words = ["Policy", "guest", "tunable", *VIEWS, *INT_NAMES]
+    words = ["Policy", "guest", "tunable", *VIEWS, *INT_NAMES, *kept.WORDS]
     lines = [f"from scx_vsched.policy import {', '.join(words)}", ""]
+    lines += kept.class_source()
     for function in functions:
         if not function.method:
             lines += [function.source(), ""]
     lines += ["class Random(Policy):", "    mechanism = guest"]
     for name, (low, high) in BOUNDS.items():
-        lines.append(f"    {name} = tunable({low}, min={low}, max={high})")
+        frozen = ", frozen=True" if name in FROZEN else ""
+        lines.append(f"    {name} = tunable({low}, min={low}, max={high}{frozen})")
+    lines += kept.member_source()
     for function in functions:
         if function.method:
             lines += [f"    {line}" for line in function.source().split("\n")]
@@ -80,11 +95,17 @@ def draw_input(rng: random.Random) -> dict[str, Any]:
         name: {f: draw_value(rng, t) for f, t in FIELDS[view].items()}
         for name, view in VIEW_PARAMETERS.items()
     }
-    return drawn | {name: draw_value(rng, t) for name, t in SCALARS.items()}
+    for view, key in kept.OWNERS.values():
+        for name in (name for name, of in VIEW_PARAMETERS.items() if of == view):
+            drawn[name][key] = rng.randrange(kept.KEYS)
+    drawn |= {name: draw_value(rng, t) for name, t in SCALARS.items()}
+    drawn["now"] = draw_value(rng, (64, False))
+    drawn["draws"] = [draw_value(rng, (32, False)) for _ in range(DRAWS)]
+    return drawn
 
 
 def draw_functions(rng: random.Random, count: int) -> list[Function]:
-    generator = Generator(rng, FIELDS, TUNABLES)
+    generator = Generator(rng, FIELDS, TUNABLES, stateful=True)
     made = []
     for i in range(HELPERS + count):
         helper = i < HELPERS
@@ -106,7 +127,7 @@ def draw_functions(rng: random.Random, count: int) -> list[Function]:
 
 @dataclass(frozen=True)
 class Batch:
-    """Random functions of one policy with the inputs that they are run on."""
+    """Random functions of one policy with the inputs that each is called with, in order."""
 
     functions: list[Function]
     source: str
@@ -116,7 +137,7 @@ class Batch:
     @property
     def tested(self) -> list[Function]:
         """The functions that are compared; the others are their helpers."""
-        return self.functions[HELPERS:]
+        return [function for function in self.functions if function.full]
 
     @property
     def records(self) -> list[bytes]:
@@ -139,29 +160,96 @@ def build(batch: Batch, out: Path) -> None:
     values = {t.name: t.default for t in program.tunables} | batch.tunables
     scalars = {name: name_of(t) for name, t in SCALARS.items()}
     names = [f.name for f in batch.tested]
-    compile_c(harness_source(program, names, VIEW_PARAMETERS, scalars, INPUTS, values), out)
+    count = len(batch.inputs)
+    compile_c(harness_source(program, names, VIEW_PARAMETERS, scalars, count, values), out)
 
 
-def judge(batch: Batch, in_bpf: list[list[int]]) -> int:
-    """Compares the three results of each pair; the number of pairs, all of which agreed."""
-    policy = policy_class(compile_source(batch.source, "random_policy.py"))(**batch.tunables)
-    evaluator = Evaluator({f.name: f for f in batch.functions}, batch.tunables)
-    helpers = "\n".join(f.source() for f in batch.functions[:HELPERS])
+@dataclass(frozen=True)
+class Mismatch:
+    """The first call of a function after which the three differ, and in what."""
+
+    function: Function
+    call: int
+    what: str
+
+
+def judge(batch: Batch, in_bpf: bytes) -> Mismatch | None:
+    """Compares the three after each call; `in_bpf` are the outputs of all functions."""
+    policy = policy_class(compile_source(batch.source, "random_policy.py"))
+    snapshot = snapshot_struct()
+    size = ctypes.sizeof(snapshot)
     for i, function in enumerate(batch.tested):
+        made = policy(**batch.tunables)
+        model = kept.Model()
+        evaluator = Evaluator({f.name: f for f in batch.functions}, batch.tunables, model)
         for k, drawn in enumerate(batch.inputs):
+            model.begin(drawn["now"], drawn["draws"])
             views = {name: drawn[name] for name in VIEW_PARAMETERS}
             numbers = {name: drawn[name] for name in SCALARS}
             expected = evaluator.call(function, views, numbers)
             objects = [make_view(v, drawn[n]) for n, v in VIEW_PARAMETERS.items()]
             arguments = [bool(v) if SCALARS[n] == BOOL else v for n, v in numbers.items()]
-            in_python = getattr(policy, function.name)(*objects, *arguments)
-            results = expected, in_python, signed(in_bpf[i][k], function.returns)
-            assert results == (expected,) * 3, (
-                f"evaluator, CPython, BPF: {results}\n{helpers}\n{function.source()}\n"
-                f"{drawn}\n{batch.tunables}"
-            )
+            with world(now_ns=drawn["now"], random=itertools.cycle(drawn["draws"])) as seen:
+                in_python = getattr(made, function.name)(*objects, *arguments)
             assert isinstance(in_python, bool) == (function.returns == BOOL)
-    return len(batch.tested) * len(batch.inputs)
+            at = (i * len(batch.inputs) + k) * size
+            found = snapshot.from_buffer_copy(in_bpf, at)
+            told = from_snapshot(found, function)
+            wanted = from_model(model, expected)
+            kicked = functools.reduce(kept.fold, seen.kicked, 0)
+            for name, seen_there in (
+                ("CPython", from_policy(made, in_python, kicked)),
+                ("BPF", told),
+            ):
+                if seen_there != wanted:
+                    lines = [
+                        f"{key}: {value} instead of {wanted[key]}"
+                        for key, value in seen_there.items()
+                        if value != wanted[key]
+                    ]
+                    return Mismatch(function, k, f"{name} has " + "; ".join(lines[:4]))
+    return None
+
+
+def from_model(model: kept.Model, result: int) -> dict[Any, Any]:
+    """All that a call may change, as the evaluator has it."""
+    found: dict[Any, Any] = {"result": result, "kicked": model.kicked, "hits": model.hits}
+    return found | {"buckets": model.buckets} | model.kept
+
+
+def from_policy(made: Any, result: int, kicked: int) -> dict[Any, Any]:
+    """The like in CPython."""
+    found: dict[Any, Any] = {"result": result, "kicked": kicked, "hits": made.hits.value}
+    found["buckets"] = made.sizes.buckets
+    for key in range(kept.KEYS):
+        found["task", key] = made.mine(Task(pid=key)).__dict__
+        found["vcpu", key] = made.here(key).__dict__
+        found["domain", key] = made.group(Task(domain=key)).__dict__
+    found["sched", 0] = made.all.__dict__
+    return found
+
+
+def from_snapshot(snapshot: Any, function: Function) -> dict[Any, Any]:
+    """The like in BPF."""
+    found: dict[Any, Any] = {"result": signed(snapshot.result, function.returns)}
+    found |= {"kicked": snapshot.kicked, "hits": snapshot.hits, "buckets": snapshot.buckets[:]}
+    for scope in kept.SCOPES:
+        for key, state in enumerate(getattr(snapshot, scope)):
+            found[scope, key] = {name: getattr(state, name) for name in kept.FIELDS}
+    return found
+
+
+def show(batch: Batch, mismatch: Mismatch) -> str:
+    """A counter-example to read, and to keep as a test."""
+    calls = batch.inputs[: mismatch.call + 1]
+    return "\n".join(
+        [
+            f"after call {mismatch.call} of {mismatch.function.name}: {mismatch.what}",
+            batch.source,
+            f"tunables = {batch.tunables}",
+            *(f"call {k}: {drawn}" for k, drawn in enumerate(calls)),
+        ]
+    )
 
 
 def pack(layout: Any, drawn: dict[str, Any]) -> bytes:
@@ -169,8 +257,9 @@ def pack(layout: Any, drawn: dict[str, Any]) -> bytes:
     for name in VIEW_PARAMETERS:
         for f, value in drawn[name].items():
             setattr(getattr(record, name), f, value)
-    for name in SCALARS:
+    for name in (*SCALARS, "now"):
         setattr(record, name, drawn[name])
+    record.draws[:] = drawn["draws"]
     return bytes(record)
 
 
@@ -208,16 +297,64 @@ def test_three_ways_agree(tmp_path: Path) -> None:
     pairs = 0
     while pairs < wanted:
         batch = draw_batch(rng)
-        build(batch, tmp_path / "batch.o")
-        data = (tmp_path / "batch.o").read_bytes()
-        try:
-            in_bpf = run_object(data, len(batch.tested), batch.records)
-        except BpfError as error:
-            if error.errno in {errno.EPERM, errno.EACCES} and not error.log:
-                pytest.skip(f"this kernel lets us load no BPF ({error}); the VM test does")
-            raise AssertionError(f"{error}\n" + "\n".join(error.log[-40:])) from error
-        pairs += judge(batch, in_bpf)
+        mismatch = check(batch, tmp_path)
+        if mismatch:
+            smallest = minimise(batch, lambda smaller: check(smaller, tmp_path))
+            found = check(smallest, tmp_path) or mismatch
+            pytest.fail(show(smallest, found))
+        pairs += len(batch.tested) * len(batch.inputs)
     print(f"{pairs} pairs of function and input, no mismatch")
+
+
+def check(batch: Batch, directory: Path) -> Mismatch | None:
+    """Builds and runs a batch on this machine's kernel, and compares."""
+    build(batch, directory / "batch.o")
+    data = (directory / "batch.o").read_bytes()
+    try:
+        in_bpf = run_object(data, len(batch.tested), batch.records)
+    except BpfError as error:
+        if error.errno in {errno.EPERM, errno.EACCES} and not error.log:
+            pytest.skip(f"this kernel lets us load no BPF ({error}); the VM test does")
+        raise AssertionError(f"{error}\n" + "\n".join(error.log[-40:])) from error
+    return judge(batch, in_bpf)
+
+
+@pytest.mark.bpf
+@pytest.mark.usefixtures("clang")
+def test_tunables_change_what_loaded_programs_compute(tmp_path: Path) -> None:
+    """Written through shared memory, as `scx_vsched tune` does; the frozen one stays."""
+    batch = draw_batch(random.Random(5))
+    rng = random.Random(6)
+    tuned = {
+        name: draw_value(rng, TUNABLES[name]) for name in TUNABLES if name not in {*FROZEN, "trips"}
+    }
+    build(batch, tmp_path / "batch.o")
+    places = {list(BOUNDS).index(name): value for name, value in tuned.items()}
+    in_bpf = run_object(
+        (tmp_path / "batch.o").read_bytes(), len(batch.tested), batch.records, places
+    )
+    assert judge(batch, in_bpf) is not None
+    assert judge(dataclasses.replace(batch, tunables=batch.tunables | tuned), in_bpf) is None
+
+
+@pytest.mark.bpf
+@pytest.mark.usefixtures("clang")
+def test_a_wrong_compiler_is_found_and_its_counter_example_is_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emit_c, "_ATOMICS", emit_c._ATOMICS | {"-": "add"})
+    rng = random.Random(7)
+    for _ in range(3):
+        batch = draw_batch(rng)
+        if check(batch, tmp_path):
+            break
+    smallest = minimise(batch, lambda smaller: check(smaller, tmp_path))
+    found = check(smallest, tmp_path)
+    assert found is not None
+    print(show(smallest, found))
+    assert len(smallest.tested) == 1
+    assert len(smallest.inputs) <= 2
+    assert len(found.function.source().split("\n")) <= 8
 
 
 @pytest.mark.vm
@@ -241,4 +378,7 @@ def test_three_ways_agree_in_a_vm(tmp_path: Path, vm_kernels: dict[str, Kernel])
     )
     result = outcome.steps[0]
     assert result.ok, result.error
-    print(f"{judge(batch, result.value)} pairs of function and input, no mismatch")
+    in_bpf = zlib.decompress(base64.b64decode(result.value))
+    mismatch = judge(batch, in_bpf)
+    assert mismatch is None, show(batch, mismatch)
+    print(f"{len(batch.tested) * len(batch.inputs)} pairs of function and input, no mismatch")

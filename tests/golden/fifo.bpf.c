@@ -14,45 +14,48 @@ const char _license[] SEC("license") = "GPL";
 
 /* What the object says of itself, for the loader and `scx_vsched inspect`. */
 const char vsched_meta[] SEC(".vsched") =
-	"{\"features\":[\"cgroups\",\"preemption\",\"smt\"],\"format\":1,\"mechanism\":\"guest\",\"ops_flags\":[\""
-	"SCX_OPS_ENQ_EXITING\"],\"policy\":\"Fifo\",\"policy_doc\":\"First come, first served, one slice "
-	"for all, nobody preempts.\",\"stats\":[{\"doc\":\"woken straight onto the idle vCPU that the s"
-	"earch began at\",\"name\":\"idle_previous\"},{\"doc\":\"woken straight onto another idle vCPU of"
-	" the same cache\",\"name\":\"idle_llc\"},{\"doc\":\"woken straight onto an idle vCPU of another "
-	"cache of the node\",\"name\":\"idle_node\"},{\"doc\":\"woken straight onto an idle vCPU of anoth"
-	"er node\",\"name\":\"idle_any\"},{\"doc\":\"placed near their waker\",\"name\":\"followed_waker\"},{\""
-	"doc\":\"took the vCPU from the task that ran there\",\"name\":\"preempted\"},{\"doc\":\"queued for"
-	" any vCPU of a cache\",\"name\":\"queued_llc\"},{\"doc\":\"queued for one vCPU\",\"name\":\"queued_v"
-	"cpu\"},{\"doc\":\"woken past the queue of their vCPU\",\"name\":\"passed\"},{\"doc\":\"kernel thread"
-	"s of one vCPU, put straight onto it\",\"name\":\"queued_kthread\"},{\"doc\":\"idle vCPUs woken f"
-	"or a queued task\",\"name\":\"kicked_idle\"},{\"doc\":\"started from the cache's queue\",\"name\":\""
-	"dispatched_llc\"},{\"doc\":\"started from the vCPU's own queue\",\"name\":\"dispatched_vcpu\"},{\""
-	"doc\":\"taken from another vCPU of the cache by one with nothing to do\",\"name\":\"stolen_nea"
-	"r\"},{\"doc\":\"taken from another cache by a vCPU with nothing to do\",\"name\":\"stolen_far\"},"
-	"{\"doc\":\"taken from where more waited by a busy vCPU\",\"name\":\"balanced\"},{\"doc\":\"ran beca"
-	"use they had waited too long\",\"name\":\"rescued\"},{\"doc\":\"ran on with a new slice, since n"
-	"obody ahead of them waited\",\"name\":\"kept\"},{\"doc\":\"vCPUs that came online or went offlin"
-	"e\",\"name\":\"hotplug\"},{\"doc\":\"topologies that were put in force after the first\",\"name\":\""
-	"topologies\"},{\"doc\":\"tasks moved to another cache's queue because the topology changed\","
-	"\"name\":\"settled\"},{\"doc\":\"times that new capacities or latencies were taken over\",\"name\""
-	":\"capacities\"},{\"doc\":\"ticks that came late: their vCPU had been taken away while it was"
-	" busy\",\"name\":\"gaps\"}],\"tunables\":[{\"default\":5000,\"doc\":\"run before others get a turn\","
-	"\"max\":100000,\"min\":100,\"name\":\"slice_us\",\"type\":\"u64\",\"unit\":\"us\"},{\"default\":10,\"doc\":\""
-	"bound on waiting, however small the weight\",\"max\":25,\"min\":1,\"name\":\"max_wait_s\",\"type\":"
-	"\"u64\",\"unit\":\"s\"},{\"default\":2,\"doc\":\"waiting tasks needed to steal across NUMA nodes\",\""
-	"max\":1024,\"min\":1,\"name\":\"steal_node_min\",\"type\":\"u64\",\"unit\":\"tasks\"}],\"version\":\"X"
-	"\"}";
+	"{\"features\":[\"cgroups\",\"preemption\",\"smt\"],\"format\":2,\"histograms\":[],\"mechanism\":\"guest"
+	"\",\"ops_flags\":[\"SCX_OPS_ENQ_EXITING\"],\"policy\":\"Fifo\",\"policy_doc\":\"First come, first se"
+	"rved, one slice for all, nobody preempts.\",\"stats\":[{\"doc\":\"woken straight onto the idle"
+	" vCPU that the search began at\",\"name\":\"idle_previous\"},{\"doc\":\"woken straight onto anot"
+	"her idle vCPU of the same cache\",\"name\":\"idle_llc\"},{\"doc\":\"woken straight onto an idle "
+	"vCPU of another cache of the node\",\"name\":\"idle_node\"},{\"doc\":\"woken straight onto an id"
+	"le vCPU of another node\",\"name\":\"idle_any\"},{\"doc\":\"placed near their waker\",\"name\":\"fol"
+	"lowed_waker\"},{\"doc\":\"took the vCPU from the task that ran there\",\"name\":\"preempted\"},{\""
+	"doc\":\"queued for any vCPU of a cache\",\"name\":\"queued_llc\"},{\"doc\":\"queued for one vCPU\","
+	"\"name\":\"queued_vcpu\"},{\"doc\":\"woken past the queue of their vCPU\",\"name\":\"passed\"},{\"doc"
+	"\":\"kernel threads of one vCPU, put straight onto it\",\"name\":\"queued_kthread\"},{\"doc\":\"id"
+	"le vCPUs woken for a queued task\",\"name\":\"kicked_idle\"},{\"doc\":\"started from the cache's"
+	" queue\",\"name\":\"dispatched_llc\"},{\"doc\":\"started from the vCPU's own queue\",\"name\":\"disp"
+	"atched_vcpu\"},{\"doc\":\"taken from another vCPU of the cache by one with nothing to do\",\"n"
+	"ame\":\"stolen_near\"},{\"doc\":\"taken from another cache by a vCPU with nothing to do\",\"name"
+	"\":\"stolen_far\"},{\"doc\":\"taken from where more waited by a busy vCPU\",\"name\":\"balanced\"},"
+	"{\"doc\":\"ran because they had waited too long\",\"name\":\"rescued\"},{\"doc\":\"ran on with a ne"
+	"w slice, since nobody ahead of them waited\",\"name\":\"kept\"},{\"doc\":\"vCPUs that came onlin"
+	"e or went offline\",\"name\":\"hotplug\"},{\"doc\":\"topologies that were put in force after the"
+	" first\",\"name\":\"topologies\"},{\"doc\":\"tasks moved to another cache's queue because the to"
+	"pology changed\",\"name\":\"settled\"},{\"doc\":\"times that new capacities or latencies were ta"
+	"ken over\",\"name\":\"capacities\"},{\"doc\":\"ticks that came late: their vCPU had been taken a"
+	"way while it was busy\",\"name\":\"gaps\"}],\"tunables\":[{\"default\":5000,\"doc\":\"run before oth"
+	"ers get a turn\",\"frozen\":false,\"max\":100000,\"min\":100,\"name\":\"slice_us\",\"type\":\"u64\",\"un"
+	"it\":\"us\"},{\"default\":10,\"doc\":\"bound on waiting, however small the weight\",\"frozen\":fals"
+	"e,\"max\":25,\"min\":1,\"name\":\"max_wait_s\",\"type\":\"u64\",\"unit\":\"s\"},{\"default\":2,\"doc\":\"wait"
+	"ing tasks needed to steal across NUMA nodes\",\"frozen\":false,\"max\":1024,\"min\":1,\"name\":\"s"
+	"teal_node_min\",\"type\":\"u64\",\"unit\":\"tasks\"}],\"version\":\"X\"}";
 
 /* ---- Constants that the loader sets, and state ---- */
 
 #define WATCHDOG_MS 30000
 
-/* One slot of eight bytes each, in the order of the object's description. */
-const volatile struct {
+/*
+ * Tunables, one slot of eight bytes each in the order of the object's description. User space
+ * writes them while the scheduler runs.
+ */
+volatile struct {
 	u64 slice_us;
 	u64 max_wait_s;
 	u64 steal_node_min;
-} tunables = {
+} tunables SEC(".data.tunables") = {
 	.slice_us = 5000ULL,
 	.max_wait_s = 10ULL,
 	.steal_node_min = 2ULL,
@@ -345,6 +348,7 @@ struct task_view {
 	u64 total_ns;
 	u64 slice_left_ns;
 	u32 allowed_vcpus;
+	u32 domain;
 	bool is_waking;
 	bool is_idle_class;
 	bool is_batch;
@@ -394,6 +398,11 @@ static __always_inline u64 task_slice_left_ns(const struct task_view *view)
 static __always_inline u32 task_allowed_vcpus(const struct task_view *view)
 {
 	return view->allowed_vcpus;
+}
+
+static __always_inline u32 task_domain(const struct task_view *view)
+{
+	return view->domain;
 }
 
 static __always_inline bool task_is_waking(const struct task_view *view)
@@ -501,6 +510,7 @@ struct sched_view {
 	u64 now_ns;
 	u64 vtime;
 	u32 vcpus;
+	u32 domains;
 	u32 mean_capacity;
 };
 
@@ -517,6 +527,11 @@ static __always_inline u64 sched_vtime(const struct sched_view *view)
 static __always_inline u32 sched_vcpus(const struct sched_view *view)
 {
 	return view->vcpus;
+}
+
+static __always_inline u32 sched_domains(const struct sched_view *view)
+{
+	return view->domains;
 }
 
 static __always_inline u32 sched_mean_capacity(const struct sched_view *view)
@@ -925,7 +940,7 @@ static __always_inline bool hook_balances(const struct vcpu_view *vcpu,
 
 #pragma clang diagnostic pop
 
-#line 928 "vsched_fifo.bpf.c"
+#line 943 "vsched_fifo.bpf.c"
 /* ---- A task's virtual time ---- */
 
 static __always_inline struct task_ctx *task_ctx(struct task_struct *p)
@@ -964,6 +979,7 @@ static __always_inline struct task_view view_task(const struct task_struct *p,
 		.total_ns = p->se.sum_exec_runtime,
 		.slice_left_ns = p->scx.slice,
 		.allowed_vcpus = p->nr_cpus_allowed,
+		.domain = tctx->group,
 		.is_waking = waking,
 		.is_idle_class = class & TASK_IDLE_CLASS,
 		.is_batch = class & TASK_BATCH,
@@ -1056,6 +1072,7 @@ static __always_inline struct sched_view view_sched(u64 vtime)
 		.now_ns = now_ns(),
 		.vtime = vtime,
 		.vcpus = online_vcpus,
+		.domains = nr_groups_used + 1,
 		.mean_capacity = mean_capacity,
 	};
 }

@@ -50,11 +50,12 @@ long bpf_timer_start(struct bpf_timer *timer, u64 nsecs, u64 flags)
 {
 	struct hrtimer *t = timer_of(timer);
 
-	if (!t->callback || !sim.this)
+	if (!t->callback)
 		return -22; /* EINVAL */
 	check(flags == BPF_F_TIMER_CPU_PIN, "unsupported", "timer flags %llx", flags);
 	list_del(&t->node);
-	t->vcpu = sim.this;
+	/* ops.init() runs on whichever vCPU loads the scheduler */
+	t->vcpu = sim.this ? sim.this : &sim.vcpus[mask_first_and(&sim.online, &sim.online)];
 	event_at(&t->event, sim.now + nsecs);
 	return 0;
 }

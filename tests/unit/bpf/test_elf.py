@@ -74,7 +74,7 @@ def test_newer_description(core_object: Path) -> None:
     assert "again" in caught.value.hint
 
 
-@pytest.mark.parametrize("change", [b"{]", b"\xff\xfe", b"[]\0", b"{}\0", b'{"format":1}\0'])
+@pytest.mark.parametrize("change", [b"{]", b"\xff\xfe", b"[]\0", b"{}\0", b'{"format":2}\0'])
 def test_damaged_description(core_object: Path, change: bytes) -> None:
     data = core_object.read_bytes()
     at = data.index(meta_text(data, PATH).encode())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scx_vsched.bpf import loader
+from scx_vsched.bpf.build import build
 from scx_vsched.bpf.elf import ObjectError
 from scx_vsched.bpf.kernel import sched_ext_state
 from scx_vsched.bpf.libbpf import BpfError
@@ -20,6 +21,7 @@ from scx_vsched.bpf.loader import (
 )
 from scx_vsched.bpf.object import Object
 from scx_vsched.errors import UserError
+from scx_vsched.policies import builtin_policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +53,10 @@ def test_tunables_land_in_their_slots(core: SchedulerObject) -> None:
     names = [tunable.name for tunable in core.meta.tunables]
     values = {tunable.name: tunable.max for tunable in core.meta.tunables[1:]}
     core.set_tunables(values)
-    start = core._rodata["tunables"].offset
-    found = struct.unpack_from(f"={len(names)}Q", rodata(core), start)
+    core._configure()
+    found = struct.unpack(
+        f"={len(names)}Q", bytes(core.map(loader.TUNABLES_MAP).initial_value())[: 8 * len(names)]
+    )
     assert dict(zip(names, found, strict=True)) == {
         **values,
         names[0]: core.meta.tunables[0].default,
@@ -167,3 +171,25 @@ def test_verifier_statistics() -> None:
     stats = parse_verifier_stats("enqueue", log)
     assert (stats.insns, stats.states, stats.peak_states, stats.time_us) == (2715, 171, 98, 902)
     assert parse_verifier_stats("enqueue", "").insns == 0
+
+
+def test_a_tunable_that_is_frozen_at_build_takes_no_other_value(tmp_path: Path) -> None:
+    out = tmp_path / "frozen.bpf.o"
+    meta = build(builtin_policies()["core"], out, freeze={"slice_us": 2000, "steal_node_min": None})
+    found = {t.name: t for t in meta.tunables if t.frozen}
+    assert {name: (t.min, t.default, t.max) for name, t in found.items()} == {
+        "slice_us": (2000, 2000, 2000),
+        "steal_node_min": (2, 2, 2),
+    }
+    with SchedulerObject.open(out) as obj:
+        obj.set_tunables({"slice_min_us": 300, "slice_us": 2000})
+        with pytest.raises(UserError, match="2000 to 2000"):
+            obj.set_tunables({"slice_us": 3000})
+        with pytest.raises(UserError, match="is frozen"):
+            check_tunables(obj.meta, {"slice_us": 2000}, running=True)
+        place = [t.name for t in meta.tunables].index("slice_us")
+        offset = obj._rodata["frozen_tunables"].offset + 8 * place
+        obj._configure()
+        assert struct.unpack_from("=Q", rodata(obj), offset) == (2000,)
+    with pytest.raises(UserError, match="no tunable slice"):
+        build(builtin_policies()["core"], out, freeze={"slice": None})

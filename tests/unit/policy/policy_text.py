@@ -6,12 +6,14 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+from harness import kept_declarations
+
 from scx_vsched.bpf.render import include_dir
 from scx_vsched.policy.base import policy_class
 from scx_vsched.policy.compiler import compile_source
 from scx_vsched.policy.diagnostics import Diagnostic, PolicyError
 from scx_vsched.policy.emit_c import emit_c
-from scx_vsched.policy.ir import ViewType
+from scx_vsched.policy.ir import ViewType, VoidType
 from scx_vsched.policy.views import VIEWS, Sched, Task, VCpu, field_info
 
 if TYPE_CHECKING:
@@ -62,26 +64,43 @@ def refusals(text: str) -> tuple[Diagnostic, ...]:
     raise AssertionError(f"accepted:\n{text}")
 
 
-def declarations() -> str:
-    """C that stands for the template: the views, flat, with their accessors."""
-    lines = ['#include "bpf.h"', '#include "arith.h"']
+WORLD = """
+u64 policy_now_ns(void);
+u32 policy_random_u32(void);
+void policy_kick(u32 vcpu);
+"""
+
+
+def declarations(program: PolicyProgram) -> str:
+    """C that stands for the template: the views, flat, with their accessors, and what is kept."""
+    before, after = kept_declarations(program)
+    lines = ['#include "bpf.h"', '#include "arith.h"', "#define MAX_VCPUS 4096"]
+    if "struct policy_task {" not in before:
+        lines.append("struct policy_task { u8 none; };")
+    after = "\n".join(line for line in after.split("\n") if "policy_tasks[" not in line)
+    lines.append(before)
     for view in VIEWS:
         struct = f"struct {view.lower()}_view"
         fields = [(f.name, f.type.name if f.type else "bool") for f in field_info(view).values()]
-        lines += [f"{struct} {{", *(f"\t{kind} {name};" for name, kind in fields), "};"]
+        pointer = ["\tstruct policy_task *policy;"] * (view == "Task")
+        members = [f"\t{kind} {name};" for name, kind in fields]
+        lines += [f"{struct} {{", *members, *pointer, "};"]
         lines += [
             f"static __always_inline {kind} {view.lower()}_{name}(const {struct} *view)"
             f" {{ return view->{name}; }}"
             for name, kind in fields
         ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, after, WORLD]) + "\n"
 
 
 def complete_c(program: PolicyProgram) -> str:
     """A C file with all functions of `program`, each called, so that clang makes code of it."""
-    lines = [declarations(), "const volatile struct {", "\tu64 none;"]
-    lines += [f"\t{t.type} {t.name};" for t in program.tunables]
-    lines += ["} tunables;", emit_c(program)]
+    lines = [declarations(program)]
+    for name in ("tunables", "frozen_tunables"):
+        lines += ["const volatile struct {", "\tu64 none;"]
+        lines += [f"\t{t.type} {t.name};" for t in program.tunables]
+        lines.append(f"}} {name};")
+    lines.append(emit_c(program))
     for i, function in enumerate(program.functions):
         prefix = "hook" if function.kind == "hook" else "fn"
         members, arguments = [], []
@@ -93,7 +112,10 @@ def complete_c(program: PolicyProgram) -> str:
             arguments.append(f"{'&' if view else ''}in->m{k}")
         lines.append(f"struct in{i} {{ u64 none; {' '.join(members)} }};")
         call = f"{prefix}_{function.name}({', '.join(arguments)})"
-        lines.append(f"u64 call{i}(const struct in{i} *in) {{ return (u64){call}; }}")
+        if isinstance(function.returns, VoidType):
+            lines.append(f"void call{i}(const struct in{i} *in) {{ {call}; }}")
+        else:
+            lines.append(f"u64 call{i}(const struct in{i} *in) {{ return (u64){call}; }}")
     return "\n".join(lines) + "\n"
 
 
@@ -108,7 +130,12 @@ def clang_complaints(clang: str, directory: Path, sources: list[str], *, code: b
     for i, source in enumerate(sources):
         (directory / f"fuzz{i}.c").write_text(source, encoding="utf-8")
     command = [clang, "-target", "bpf", "-mcpu=v3", "-std=gnu11", "-fwrapv", "-Wall", "-Werror"]
-    command += ["-fno-strict-aliasing", "-Wno-unused-function", f"-I{include_dir()}"]
+    command += [
+        "-fno-strict-aliasing",
+        "-Wno-unused-function",
+        "-Wno-unused-const-variable",
+        f"-I{include_dir()}",
+    ]
     command += ["-O2", "-g", "-S"] if code else ["-fsyntax-only"]
     done = subprocess.run(
         [*command, *(f"fuzz{i}.c" for i in range(len(sources)))],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import os
 import random
+import re
 import secrets
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from programs import BOOL, TYPES, Generator
 
-from scx_vsched.policies import builtin_policies
+from scx_vsched.policies import builtin_policies, gallery_policies
 from scx_vsched.policy.compiler import compile_file, compile_source
 from scx_vsched.policy.diagnostics import PolicyError
 from scx_vsched.policy.emit_python import emit_python
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 CASES = int(os.environ.get("VSCHED_FUZZ") or 400)
 BATCH = 60
+DOCS = Path(__file__).parents[3] / "docs" / "policies.md"
 WITH_CODE = 3  # one accepted case in this many is compiled in full
 
 WORDS = """
@@ -43,6 +45,11 @@ return if else elif while with try import from global del pass break continue as
 0x8000000000000000 1_000 0b1 0o7 99999999999999999999999999999999999999999999999 "a" b"a" f"{x}" +
 - * / // % ** & | ^ ~ << >> < <= > >= == != and or not is in := -> : , . ( ) [ ] { } @ ; = += *=
 //= **= @= ... # ? task.nice task.vtime u8(x) s64(a) self.slice_us range(3) task: Task
+State Account per_task per_vcpu per_domain per_scheduler counter histogram policy_of_task
+policy_sched policy_vcpu policy_record_hits frozen_tunables STAT_HITS NR_STATS self.account(task)
+self.account self.load(vcpu.id) self.pool self.pool.left account.credit += -= kick(1)
+random_u32() now_ns()
+vcpus_of(a) lowest_bit(a) bit_count(a) self.hits.add() None: () on_timer on_start runnable
 """
 HOSTILE = [
     *WORDS.split(),
@@ -53,7 +60,10 @@ HOSTILE = [
 
 def corpus() -> list[str]:
     """Real policies and random programs."""
-    texts = [path.read_text(encoding="utf-8") for path in builtin_policies().values()]
+    files = [*builtin_policies().values(), *gallery_policies().values()]
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    examples = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    texts += [text for text in examples if "(Policy):" in text]
     texts.append((Path(__file__).parent / "sample_policy.py").read_text(encoding="utf-8"))
     fields = {
         view: {f.name: TYPES[f.type.name] if f.type else BOOL for f in field_info(view).values()}

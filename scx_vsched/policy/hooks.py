@@ -1,0 +1,127 @@
+"""The hooks of the mechanisms as editors see them. DO NOT EDIT.
+
+Written by `python -m scx_vsched.policy.stubs` from scx_vsched/policy/mechanism.py. At run time a
+policy has the hooks that its file was compiled to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scx_vsched.policy.types import u32, u64
+    from scx_vsched.policy.views import Sched, Task, VCpu
+
+__all__ = ["Hooks"]
+
+
+class Hooks:
+    """What a policy may define."""
+
+    def slice_ns(self, task: Task, vcpu: VCpu, sched: Sched) -> u64:
+        """How long `task` may run before others get their turn."""
+        raise NotImplementedError
+
+    def charge_ns(self, task: Task, vcpu: VCpu) -> u64:
+        """Virtual time that `task` pays for the `task.ran_ns` it has just run on `vcpu`."""
+        raise NotImplementedError
+
+    def wakeup_vtime(self, task: Task, sched: Sched) -> u64:
+        """Virtual time with which `task` joins the queue after it slept."""
+        raise NotImplementedError
+
+    def queue_key(self, task: Task, vcpu: VCpu, sched: Sched) -> u64:
+        """Place of `task` in its queue: the smallest key runs first (compared modulo 2**64)."""
+        raise NotImplementedError
+
+    def cache_first(self, key: u64, cache_key: u64, vcpu: VCpu) -> bool:
+        """Whether the first task of the cache's queue, with `cache_key`, runs on `vcpu`
+        before the one with `key`, which runs there or is the first of its own queue.
+        """
+        raise NotImplementedError
+
+    def max_wait_ms(self, task: Task) -> u32:
+        """How long `task` may wait in a queue before it runs next whatever its key, give or
+        take half a second; half the watchdog's time at most.
+        """
+        raise NotImplementedError
+
+    def preempts(self, task: Task, running: Task, vcpu: VCpu) -> bool:
+        """Whether `task`, which has just woken, takes `vcpu` from `running` at once."""
+        raise NotImplementedError
+
+    def idle_scope(self, task: Task, vcpu: VCpu) -> u32:
+        """How far from `vcpu` an idle vCPU is searched for `task` when it wakes: 0 this one
+        only, 1 its last-level cache, 2 its NUMA node, 3 everywhere.
+        """
+        raise NotImplementedError
+
+    def is_strong(self, vcpu: VCpu, sched: Sched) -> bool:
+        """Whether `vcpu` is a first choice among the idle vCPUs in scope; the others are
+        taken when no strong one is idle. Asked when the topology or a capacity changes,
+        not when tasks wake.
+        """
+        raise NotImplementedError
+
+    def follows_waker(self, task: Task, waker: VCpu, vcpu: VCpu, sync: bool) -> bool:
+        """Whether `task`, woken by a task on `waker`, is placed near `waker` instead of near
+        `vcpu`, where it last ran. Asked before an idle vCPU is searched when the waker is
+        about to sleep (`sync`), else only when there is none.
+        """
+        raise NotImplementedError
+
+    def stays(self, task: Task, vcpu: VCpu) -> bool:
+        """Whether `task` waits for `vcpu` alone, where it last ran, rather than for any vCPU
+        of the cache; vCPUs with nothing to do may still steal it.
+        """
+        raise NotImplementedError
+
+    def passes(self, task: Task, vcpu: VCpu) -> bool:
+        """Whether `task`, which has just woken and finds no idle vCPU, goes past the queue
+        of `vcpu`, to run after those that were taken from it. It costs less than
+        queueing, but what went past can be neither stolen nor overtaken.
+        """
+        raise NotImplementedError
+
+    def batch(self, vcpu: VCpu) -> u32:
+        """How many waiting tasks `vcpu` takes from its queue at once, 1 to 8. More cost less
+        each, but what is taken can be neither stolen nor overtaken.
+        """
+        raise NotImplementedError
+
+    def steals(self, vcpu: VCpu, victim: VCpu, distance: u32) -> bool:
+        """Whether `vcpu`, which has nothing to do, takes a task that waits for `victim` or
+        its cache; `distance` is 1 in the same cache, 2 on the same NUMA node, 3 across
+        nodes.
+        """
+        raise NotImplementedError
+
+    def balances(self, vcpu: VCpu, victim: VCpu, distance: u32) -> bool:
+        """Whether `vcpu`, busy itself, takes a task that waits for `victim` (`distance` 1,
+        same cache) or in the queue of its cache (2 on the same NUMA node, 3 across
+        nodes). Asked every quarter of a second at most, where tasks wait.
+        """
+        raise NotImplementedError
+
+    def on_start(self, task: Task, vcpu: VCpu, sched: Sched) -> None:
+        """`task` starts to run on `vcpu`, or goes on with a new slice."""
+        raise NotImplementedError
+
+    def on_stop(self, task: Task, vcpu: VCpu, sched: Sched, runnable: bool) -> None:
+        """`task` stops running on `vcpu`, having been charged; it goes on waiting if
+        `runnable`, else it sleeps.
+        """
+        raise NotImplementedError
+
+    def on_tick(self, task: Task, vcpu: VCpu, sched: Sched) -> bool:
+        """The kernel's tick (every 1 to 10 ms) finds `task` running on `vcpu`; returns
+        whether its slice ends now.
+        """
+        raise NotImplementedError
+
+    def on_timer(self, sched: Sched) -> u64:
+        """A timer of the policy's own has run out, the first time when the scheduler starts;
+        returns the time until the next, at least 100 us, in ns; 0 ends it. Asked on some
+        vCPU, whatever runs there; `sched.vtime` is 0.
+        """
+        raise NotImplementedError
