@@ -130,10 +130,11 @@ def _views(tracked: Collection[str]) -> tuple[_View, ...]:
 
 def _without_hooks(program: PolicyProgram, features: Collection[str]) -> PolicyProgram:
     """`program` less what only the hooks of other features need."""
+    defined = {function.name for function in program.functions}
     pending = [
         hook.name
         for hook in program.mechanism.hooks
-        if not hook.feature or hook.feature in features
+        if hook.name in defined and (not hook.feature or hook.feature in features)
     ]
     needed: set[str] = set()
     while pending:
@@ -142,7 +143,7 @@ def _without_hooks(program: PolicyProgram, features: Collection[str]) -> PolicyP
             needed.add(name)
             pending.extend(call.function for call in calls_of(program.function(name)))
     unused = {hook.name for hook in program.mechanism.hooks if hook.feature} - needed
-    if not unused & {function.name for function in program.functions}:
+    if not unused & defined:
         return program
     functions = tuple(function for function in program.functions if function.name in needed)
     return dataclasses.replace(program, functions=functions)
