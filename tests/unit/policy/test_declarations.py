@@ -22,9 +22,7 @@ def test_an_empty_policy_has_all_hooks() -> None:
     assert found.name == "P"
     assert found.doc == "Nothing of its own."
     assert found.mechanism is guest
-    assert {f.name for f in found.functions} >= {
-        hook.name for hook in guest.hooks if hook.needed
-    }
+    assert {f.name for f in found.functions} >= {hook.name for hook in guest.hooks if hook.needed}
     assert found.features == ("cgroups", "preemption", "smt"), "techniques have no default"
 
 
