@@ -135,7 +135,7 @@ def test_tunables_change_while_the_scheduler_runs(outcome: Outcome) -> None:
     listed, changed, refused = found["commands"]
     assert listed["code"] == 0, listed
     assert [t["name"] for t in json.loads(listed["out"])][:2] == ["period_us", "fixed"]
-    assert changed["out"].startswith(f"period_us = {PERIOD_MS * 100}"), changed
+    assert changed["out"].split()[:3] == ["period_us", "=", str(PERIOD_MS * 100)], changed
     assert refused["code"] == 1, refused
     assert "fixed is frozen" in refused["err"]
     summary = json.loads(found["run"]["out"].splitlines()[-1])
