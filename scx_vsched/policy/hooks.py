@@ -103,6 +103,48 @@ class Hooks:
         """
         raise NotImplementedError
 
+    def is_latency_sensitive(self, task: Task) -> bool:
+        """Whether the waking `task` is placed by `wait_ns` rather than on the nearest idle
+        vCPU.
+        """
+        raise NotImplementedError
+
+    def wait_ns(self, task: Task, vcpu: VCpu, near: VCpu, sched: Sched) -> u64:
+        """How long `task`, waking, would wait in the mean if it were put on `vcpu`, which is
+        idle or runs only SCHED_IDLE work; the least wins, 2**63 and more is refused.
+        `near` is where the search begins.
+        """
+        raise NotImplementedError
+
+    def hedges(self, task: Task, wait_ns: u64, second_ns: u64) -> bool:
+        """Whether the second best vCPU is woken, too, and whichever is there first takes the
+        task; waits as by `wait_ns`. Asked of idle ones.
+        """
+        raise NotImplementedError
+
+    def harvest_in_ns(self, task: Task, vcpu: VCpu, sched: Sched) -> u64:
+        """In how long `task`, which runs on `vcpu`, should look for another vCPU: at once
+        below 50 us, 0 is never. Asked when it starts, goes on, and when that time is
+        over.
+        """
+        raise NotImplementedError
+
+    def harvest_worth(self, task: Task, vcpu: VCpu, target: VCpu, sched: Sched) -> u64:
+        """How good `target`, which is idle or runs only SCHED_IDLE work, would be for
+        `task`, which leaves `vcpu`: the most wins, 0 is refused.
+        """
+        raise NotImplementedError
+
+    def is_harmful(self, vcpu: VCpu, sched: Sched) -> bool:
+        """Whether `vcpu` is hidden from ordinary tasks; `vcpu.is_hidden` says whether it is.
+        When all would be, none is. Asked when the topology or a capacity changes.
+        """
+        raise NotImplementedError
+
+    def uses_hidden(self, task: Task) -> bool:
+        """Whether `task` may be put on hidden vCPUs; who may run on no other always is."""
+        raise NotImplementedError
+
     def on_start(self, task: Task, vcpu: VCpu, sched: Sched) -> None:
         """`task` starts to run on `vcpu`, or goes on with a new slice."""
         raise NotImplementedError
