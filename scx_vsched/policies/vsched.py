@@ -180,6 +180,10 @@ class VSched(Policy):
             return 0
         if target.runs_idle_class and target.silent_ns >= self.silent_ms * 1000 * US:
             return 0
+        # a small task will soon sleep, and its next wake-up waits for the vCPU it slept on
+        small = task.burst_ns <= self.small_us * US
+        if small and absent_ns(target) > absent_ns(vcpu) + AWAKE_NS:
+            return 0
         there = left_ns(target)
         here = left_ns(vcpu)
         if there <= here + self.stay_us * US // 2:

@@ -142,6 +142,14 @@ def test_siblings_on_the_same_thread_and_hidden_vcpus_are_worth_nothing() -> Non
     assert worth(replace(HALF, id=2, stack=2, runs_idle_class=True, silent_ns=20 * MS)) == 0
 
 
+def test_small_tasks_do_not_go_where_their_next_wake_up_would_wait() -> None:
+    late = replace(HALF, id=2, stack=2, answer_ns=2 * MS)
+    source = replace(HALF, spent_ns=4 * MS)
+    policy = VSched()
+    assert policy.harvest_worth(SMALL, source, late, Sched()) == 0
+    assert policy.harvest_worth(HOG, source, late, Sched()) > 0
+
+
 # ---- RWC ----
 
 
