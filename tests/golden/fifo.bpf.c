@@ -2158,15 +2158,15 @@ __noinline int balance(u32 id, u32 copy)
  * weight waits for as long as others keep coming in front of it. Once they run they are forgiven
  * what puts them behind, or the clock would jump ahead of all others.
  */
-static __always_inline int rescue_from(u64 dsq, u32 vcpu, u64 vtime, struct patience *patience)
+static __always_inline bool rescue_from(u64 dsq, u32 vcpu, u64 vtime, struct patience *patience)
 {
 	u64 to = CORE_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL_ON) | vcpu;
 	struct bpf_iter_scx_dsq it;
 	struct task_struct *p;
-	int rescued = 0;
+	bool rescued = false;
 
 	if (!KFUNC_EXISTS(bpf_iter_scx_dsq_new))
-		return 0;
+		return false;
 	if (!bpf_iter_scx_dsq_new(&it, dsq, 0)) {
 		while ((p = bpf_iter_scx_dsq_next(&it))) {
 			struct task_ctx *tctx = task_ctx(p);
@@ -2187,7 +2187,8 @@ static __always_inline int rescue_from(u64 dsq, u32 vcpu, u64 vtime, struct pati
 				continue;
 			tctx->vtime = vtime;
 			count(STAT_RESCUED);
-			rescued++;
+			/* not a number: 6.12 would follow the loop for each value that it could have */
+			rescued = true;
 		}
 	}
 	bpf_iter_scx_dsq_destroy(&it);
@@ -2209,17 +2210,17 @@ __noinline int rescue(u32 id, u32 copy)
 {
 	u32 now_ms = now_ns() / 1000000;
 	struct place place;
-	int rescued = 0;
+	bool rescued = false;
 
 	if (!place_of(id, copy, &place))
 		return 0;
 	if (take_left_behind(&place))
-		rescued++;
+		rescued = true;
 	if (next_round(&place.vcpu->patience, now_ms) && READ_ONCE(place.vcpu->queued))
-		rescued += rescue_from(VCPU_DSQ(id), id, place.vcpu->vtime,
+		rescued |= rescue_from(VCPU_DSQ(id), id, place.vcpu->vtime,
 				       &place.vcpu->patience);
 	if (next_round(&place.llc->patience, now_ms) && READ_ONCE(place.llc->queued))
-		rescued += rescue_from(LLC_DSQ(place.spot->llc), id, place.llc->vtime,
+		rescued |= rescue_from(LLC_DSQ(place.spot->llc), id, place.llc->vtime,
 				       &place.llc->patience);
 	return rescued;
 }
