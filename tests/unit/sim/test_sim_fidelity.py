@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from scx_vsched.sim.workload import Workload
 
 # Where the simulator and VMs are known to differ; docs/fidelity.md says why.
-DIFFERS = {("uneven", "half")}
+DIFFERS = {("uneven", "locks")}
 # Pairs of which the VMs are certain enough to disagree with.
-MET = 7
+MET = 13
 
 
 def test_simulated_ratios_agree_with_those_of_vms_but_where_it_is_said() -> None:
