@@ -54,19 +54,19 @@ def hide(guest: Guest, object_path: str) -> dict[str, Any]:
 
 
 def harvest(guest: Guest, object_path: str) -> dict[str, Any]:
-    """Where spinners are that began on vCPUs which are said to be taken away, and one that must."""
+    """Where a spinner is that began on a vCPU which is said to be taken away, and one that must."""
     del guest
     shaped = topology(capacities={0: 500, 1: 500, 2: 1000, 3: 1000})
-    with _scheduler(object_path, shaped) as scheduler, _running(SPIN, SPIN, SPIN) as spinners:
-        free, second, stays = spinners
-        for spinner, vcpu in ((free, 0), (second, 1), (stays, 1)):
-            os.sched_setaffinity(spinner.pid, {vcpu})
-        time.sleep(0.5)
-        for spinner in (free, second):
-            os.sched_setaffinity(spinner.pid, range(VCPUS))
-        # the host takes vCPUs away here, too, and timers come late: then a task stays for now
+    with _scheduler(object_path, shaped) as scheduler, _running(SPIN, SPIN) as spinners:
+        free, stays = spinners
+        os.sched_setaffinity(stays.pid, {1})
+        # the host takes vCPUs away here, too, and timers come late: then a task stays for now;
+        # and whoever waits for a moment is taken by an idle vCPU without being harvested
         end = time.monotonic() + LONGEST_S
         while scheduler.running.stats()["harvests"] < 1 and time.monotonic() < end:
+            os.sched_setaffinity(free.pid, {0})
+            time.sleep(0.1)
+            os.sched_setaffinity(free.pid, range(VCPUS))
             time.sleep(0.5)
         time.sleep(1)
         before = [_ran_ns(spinner) for spinner in spinners]

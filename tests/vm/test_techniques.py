@@ -66,8 +66,8 @@ def test_who_may_use_a_hidden_vcpu_does(outcome: Outcome) -> None:
 def test_running_tasks_are_taken_to_vcpus_that_stay(outcome: Outcome) -> None:
     result = value(outcome, "harvest")
     assert result["stats"]["harvests"] >= 1
-    assert sorted(result["vcpus"][:2]) == [2, 3]
-    assert result["vcpus"][2] == 1, "the one that may run nowhere else"
+    assert result["vcpus"][0] in {2, 3}
+    assert result["vcpus"][1] == 1, "the one that may run nowhere else"
     assert min(result["ran_ns"]) > 0
 
 
