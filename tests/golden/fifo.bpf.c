@@ -1933,6 +1933,7 @@ void vsched_enqueue(u64 *ctx)
 	struct sched_view sched;
 	struct place place;
 	u64 slice, key;
+	bool diverted = false; /* from a vCPU that is hidden */
 
 	if (!tctx || !place_of(scx_bpf_task_cpu(p), current_copy(), &place)) {
 		dsq_insert(p, local, 1, flags);
@@ -1956,14 +1957,14 @@ void vsched_enqueue(u64 *ctx)
 	}
 
 	where = view_vcpu(&place);
-	if (woken && preempts(&task, &place, &where)) {
+	if (woken && !diverted && preempts(&task, &place, &where)) {
 		count(STAT_PREEMPTED);
 		dsq_insert(p, local, slice, flags | CORE_ENUM(scx_enq_flags, SCX_ENQ_PREEMPT));
 		return;
 	}
 
 	/* a kernel that cannot kick wakes a vCPU by what is put on it */
-	if (!KFUNC_EXISTS(scx_bpf_kick_cpu) && !vcpu_selected(p, flags)) {
+	if (diverted || (!KFUNC_EXISTS(scx_bpf_kick_cpu) && !vcpu_selected(p, flags))) {
 		struct idle_vcpu idle =
 			claim_idle(p, &place, pinned ? 0 : hook_idle_scope(&task, &where));
 
@@ -1975,7 +1976,7 @@ void vsched_enqueue(u64 *ctx)
 		}
 	}
 
-	if (pinned || hook_stays(&task, &where)) {
+	if (pinned || (!diverted && hook_stays(&task, &where))) {
 		count(STAT_QUEUED_VCPU);
 		sched = view_sched(place.vcpu->vtime);
 		key = hook_queue_key(&task, &where, &sched);
@@ -1990,7 +1991,7 @@ void vsched_enqueue(u64 *ctx)
 		join_llc_queue(tctx, &place);
 		dsq_insert_vtime(p, LLC_DSQ(place.spot->llc), slice, key, flags);
 	}
-	if (KFUNC_EXISTS(scx_bpf_kick_cpu) && !vcpu_selected(p, flags))
+	if (KFUNC_EXISTS(scx_bpf_kick_cpu) && (diverted || !vcpu_selected(p, flags)))
 		kick_idle(p, &place, pinned ? 0 : hook_idle_scope(&task, &where));
 }
 
