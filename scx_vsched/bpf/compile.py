@@ -14,9 +14,10 @@ from scx_vsched.bpf.render import include_dir
 from scx_vsched.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["CLANG_MIN", "Clang", "CompileError", "compile_c", "find_clang"]
+__all__ = ["CLANG_MIN", "Clang", "CompileError", "compile_c", "find_clang", "run_compiler"]
 
 # 16 is the first that emits the 64-bit enums of sched_ext's flags as BTF_KIND_ENUM64 relocations
 # and the type tags of kernel pointers in maps without warnings.
@@ -90,15 +91,20 @@ def find_clang(path: str | None = None) -> Clang:
     raise UserError(too_old or "clang is not installed; it compiles policies to BPF", hint)
 
 
-def compile_c(source: str, out: Path, clang: str | None = None) -> None:
-    """Compiles the C text `source` to the BPF object `out`, replacing it only on success.
+def run_compiler(
+    command: Sequence[str],
+    out: Path,
+    source: str | None = None,
+    *,
+    minutes: int,
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """Makes `out` by `command` with `-o FILE` added, replacing it only on success.
 
-    Raises UserError when clang is missing or `out` cannot be written, CompileError when clang
-    refuses the source.
+    `source` is the compiler's input. Returns what it said when it refused that, else "". Raises
+    UserError when `out` cannot be written, CompileError when the compiler takes too long.
     """
-    compiler = find_clang(clang)
     partial = out.with_name(f".{out.name}.{os.getpid()}")
-    command = [compiler.path, *_FLAGS, f"-I{include_dir()}", "-x", "c", "-c", "-"]
     try:
         done = subprocess.run(
             [*command, "-o", str(partial)],
@@ -106,20 +112,35 @@ def compile_c(source: str, out: Path, clang: str | None = None) -> None:
             capture_output=True,
             text=True,
             encoding="utf-8",
-            timeout=120,
+            timeout=60 * minutes,
+            env=env,
             check=False,
         )
         if done.returncode:
-            if not out.parent.is_dir():
-                raise UserError(f"{out.parent} is not a directory", "create it first")
-            raise CompileError(
-                f"clang {compiler.version} refused the generated C:\n{done.stderr.strip()}",
-                "this is a defect of scx_vsched; please report it with the policy",
-            )
+            return done.stderr.strip() or f"it ended with {done.returncode}"
         partial.replace(out)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
-        raise CompileError("clang did not finish within two minutes") from error
+        raise CompileError(f"{command[0]} did not finish within {minutes} minutes") from error
     finally:
         partial.unlink(missing_ok=True)
+    return ""
+
+
+def compile_c(source: str, out: Path, clang: str | None = None) -> None:
+    """Compiles the C text `source` to the BPF object `out`, replacing it only on success.
+
+    Raises UserError when clang is missing or `out` cannot be written, CompileError when clang
+    refuses the source.
+    """
+    compiler = find_clang(clang)
+    command = [compiler.path, *_FLAGS, f"-I{include_dir()}", "-x", "c", "-c", "-"]
+    refusal = run_compiler(command, out, source, minutes=2)
+    if refusal:
+        if not out.parent.is_dir():
+            raise UserError(f"{out.parent} is not a directory", "create it first")
+        raise CompileError(
+            f"clang {compiler.version} refused the generated C:\n{refusal}",
+            "this is a defect of scx_vsched; please report it with the policy",
+        )

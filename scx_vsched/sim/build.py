@@ -10,12 +10,11 @@ import functools
 import hashlib
 import os
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scx_vsched.bpf.compile import CompileError, find_clang
+from scx_vsched.bpf.compile import CompileError, find_clang, run_compiler
 from scx_vsched.bpf.render import include_dir, render
 from scx_vsched.errors import UserError
 from scx_vsched.sim.hooks import redirected
@@ -120,29 +119,14 @@ def make(out: Path, command: Sequence[str], source: str | None = None) -> Path:
     """
     if out.exists():
         return out
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
-            [*command, "-o", str(partial)],
-            input=source,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=300,
-            env=without_runtime(),
-            check=False,
-        )
-        if not done.returncode:
-            partial.replace(out)
-    except subprocess.TimeoutExpired as error:
-        raise CompileError(f"{command[0]} did not finish within five minutes") from error
     except OSError as error:
         raise UserError(f"cannot write {out.parent}: {error.strerror}") from error
-    if done.returncode:
+    refusal = run_compiler(command, out, source, minutes=5, env=without_runtime())
+    if refusal:
         raise CompileError(
-            f"{Path(command[0]).name} refused what the simulator is made of:\n"
-            f"{done.stderr.strip()}",
+            f"{Path(command[0]).name} refused what the simulator is made of:\n{refusal}",
             "the stand-in headers in templates/sim may lack what the templates now use",
         )
     return out
