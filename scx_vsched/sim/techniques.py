@@ -41,7 +41,16 @@ steps = ["compute 1ms", "mark done", "forever"]
 program = "worker"
 count = {count}
 """
-_THROUGHPUT = ("compute", "half", "barrier", "locks", "spinlocks", "forktree", "pipeline")
+_THROUGHPUT = {
+    "compute": "done",
+    "half": "done",
+    "barrier": "rounds",
+    "locks": "done",
+    "spinlocks": "done",
+    "forktree": "jobs",
+    "pipeline": "items",
+}
+_WAITS = ("waiting", "latency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,53 +159,46 @@ def _sweep(*, contended: bool = False) -> list[Scenario]:
     ]
 
 
-SCENARIOS: dict[str, list[Scenario]] = {
-    "BVS": [
-        Scenario("asym-latency", workload, f"{metric} {part}")
-        for workload, metric in (
-            ("rpc", "waiting"), ("rpc", "latency"), ("rpc-mixed", "waiting"),
-            ("rpc-mixed", "latency"), ("requests", "latency"), ("mixed", "latency"),
-        )
+def _throughput(profile: str) -> list[Scenario]:
+    return [
+        Scenario(profile, workload, metric, contended=True)
+        for workload, metric in _THROUGHPUT.items()
+    ]
+
+
+def _tails(profile: str, *pairs: tuple[str, str], contended: bool = False) -> list[Scenario]:
+    """p95 and p99 of each workload and metric."""
+    return [
+        Scenario(profile, workload, f"{metric} {part}", contended)
+        for workload, metric in pairs
         for part in ("p95", "p99")
-    ],
+    ]
+
+
+_LATENCIES = tuple((workload, "latency") for workload in ("requests", "mixed", "rpc", "rpc-mixed"))
+SCENARIOS: dict[str, list[Scenario]] = {
+    "BVS": _tails(
+        "asym-latency",
+        *((workload, metric) for workload in ("rpc", "rpc-mixed") for metric in _WAITS),
+        ("requests", "latency"),
+        ("mixed", "latency"),
+    ),
     "IVH": _sweep(),
     "IVH, contended": _sweep(contended=True),
     "RWC": [Scenario("harmful", "barrier", "rounds"), Scenario("harmful", "compute", "done")],
-    "RCVM": [
-        Scenario("rcvm", workload, metric, contended=True)
-        for workload, metric in zip(
-            _THROUGHPUT, ("done", "done", "rounds", "done", "done", "jobs", "items"), strict=True
-        )
-    ],
-    "RCVM, latency": [
-        Scenario("rcvm", workload, f"{metric} {part}", contended=True)
-        for workload, metric in (
-            ("requests", "latency"), ("mixed", "latency"), ("rpc", "latency"),
-            ("rpc-mixed", "latency"), ("periodic", "latency"),
-        )
-        for part in ("p95", "p99")
-    ],
-    "HPVM, throughput": [
-        Scenario("hpvm-paper", workload, metric, contended=True)
-        for workload, metric in zip(
-            _THROUGHPUT, ("done", "done", "rounds", "done", "done", "jobs", "items"), strict=True
-        )
-    ],
-    "HPVM": [
-        Scenario("hpvm-paper", workload, f"{metric} {part}", contended=True)
-        for workload, metric in (
-            ("requests", "latency"), ("mixed", "latency"), ("rpc", "latency"),
-            ("rpc-mixed", "latency"), ("rpc-mixed", "waiting"),
-        )
-        for part in ("p95", "p99")
-    ],
+    "RCVM": _throughput("rcvm"),
+    "RCVM, latency": _tails("rcvm", *_LATENCIES, ("periodic", "latency"), contended=True),
+    "HPVM, throughput": _throughput("hpvm-paper"),
+    "HPVM": _tails("hpvm-paper", *_LATENCIES, ("rpc-mixed", "waiting"), contended=True),
     "Dedicated": [
-        Scenario("16", "compute", "done"), Scenario("16", "half", "done"),
-        Scenario("16", "barrier", "rounds"), Scenario("16", "locks", "done"),
-        Scenario("16", "forktree", "jobs"), Scenario("16", "pipeline", "items"),
+        *(
+            Scenario("16", workload, metric)
+            for workload, metric in _THROUGHPUT.items()
+            if workload != "spinlocks"
+        ),
         Scenario("16", "requests", "latency p99"),
     ],
-}  # fmt: skip
+}
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
