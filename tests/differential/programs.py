@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import kept
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from random import Random
 
 BOOL = "bool"
@@ -810,26 +811,23 @@ class _Frame:
                 target, mask, body = parts
                 self.types[target] = U32
                 set_bits = self.value(mask)
-                for i in range(64):
-                    if not set_bits >> i & 1:
-                        continue
-                    self.values[target] = i
-                    outcome = self.run(body)
-                    if outcome == "break":
-                        break
-                    if isinstance(outcome, tuple):
-                        return outcome
+                return self.loop(target, (i for i in range(64) if set_bits >> i & 1), body)
             case "for":
                 target, arguments, body = parts
                 typed = [e.type for e in arguments[:2] if e.type is not None]
                 self.types[target] = typed[0] if typed else (64, True)
-                for i in range(*(self.value(e) for e in arguments)):
-                    self.values[target] = i
-                    outcome = self.run(body)
-                    if outcome == "break":
-                        break
-                    if isinstance(outcome, tuple):
-                        return outcome
+                return self.loop(target, range(*(self.value(e) for e in arguments)), body)
+        return None
+
+    def loop(self, target: str, numbers: Iterable[int], body: Any) -> Any:
+        """What ends the function out of the loop, if anything does."""
+        for number in numbers:
+            self.values[target] = number
+            outcome = self.run(body)
+            if outcome == "break":
+                break
+            if isinstance(outcome, tuple):
+                return outcome
         return None
 
     def key(self, scope: str, owner: tuple[str, Any]) -> int:

@@ -5,9 +5,10 @@ One boot for each kernel runs everything; the tests judge what it brought back.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from outcomes import value
 
 from scx_vsched.vm.job import GUEST_DIR, Step
 from scx_vsched.vm.machine import Shape
@@ -42,14 +43,6 @@ def outcome(request: pytest.FixtureRequest, guests: Guests, core_object: Path) -
         shape=Shape(cpus="4"),
         timeout_s=300,
     )
-
-
-def value(outcome: Outcome, name: str) -> Any:
-    """What the step brought back; the scheduler went through it."""
-    step = next(step for step in outcome.steps if step.name == name)
-    assert step.ok, step.traceback
-    assert step.value["exit"] is None, step.value["exit"]
-    return step.value
 
 
 def test_no_task_is_lost_while_the_topology_changes(outcome: Outcome) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from outcomes import value
 
 from scx_vsched.vm.job import GUEST_DIR, Step
 from scx_vsched.vm.machine import Shape
@@ -38,14 +39,6 @@ def outcome(
         shape=Shape(cpus="4"),
         timeout_s=300,
     )
-
-
-def value(outcome: Outcome, name: str) -> Any:
-    """What the step brought back; the scheduler went through it."""
-    step = next(step for step in outcome.steps if step.name == name)
-    assert step.ok, step.traceback
-    assert step.value["exit"] is None, step.value["exit"]
-    return step.value
 
 
 def test_a_straggler_is_hidden_and_comes_back(outcome: Outcome) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import networkx
 import pytest
+from commands import Done, command
 from vcpu_graphs import flat, hpvm, rcvm, watches
 
-from scx_vsched.cli import main
 from scx_vsched.topology.document import document_text, parse_document
 from scx_vsched.topology.graph import VCpuGraph
 from scx_vsched.topology.measure import Origin, Snapshot
@@ -25,26 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """How a command ended and what it printed."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 def topology(*arguments: str | Path) -> Done:
-    """The command in this process: what escapes it, as a traceback would, fails the test."""
-    out, errors = io.StringIO(), io.StringIO()
-    argv = ["scx_vsched", "topology", *map(str, arguments)]
-    with redirect_stdout(out), redirect_stderr(errors), patch.object(sys, "argv", argv):
-        try:
-            main()
-        except SystemExit as end:
-            assert isinstance(end.code, int)
-            return Done(end.code, out.getvalue(), errors.getvalue())
-    raise AssertionError("the command did not end the process")
+    """The command in this process."""
+    return command("topology", *arguments)
 
 
 def refused(*arguments: str | Path, code: int = 1) -> str:

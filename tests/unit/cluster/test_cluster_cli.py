@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import numpy as np
 import pytest
+from commands import Done, command
 from workloads import workload, write_part
 
-from scx_vsched.cli import main
 from scx_vsched.cluster.claims import CLAIMS, Verdict, judge
 from scx_vsched.cluster.compare import Comparison, compare, estimate
 from scx_vsched.cluster.generate import generate
@@ -32,28 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """How a command ended and what it printed."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 def cluster(*arguments: str | Path) -> Done:
-    """The command in this process: what escapes it, as a traceback would, fails the test."""
-    out, errors = io.StringIO(), io.StringIO()
-    argv = ["scx_vsched", "cluster", *map(str, arguments)]
-    with (
-        patch.object(sys, "argv", argv),
-        redirect_stdout(out),
-        redirect_stderr(errors),
-        pytest.raises(SystemExit) as caught,
-    ):
-        main()
-        sys.exit(0)
-    return Done(int(caught.value.code or 0), out.getvalue(), errors.getvalue())
+    """The command in this process."""
+    return command("cluster", *arguments)
 
 
 @pytest.fixture(scope="module")
