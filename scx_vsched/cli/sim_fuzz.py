@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -41,6 +42,10 @@ def fuzz_command(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where failing cases are written.")
     ] = Path(),
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", min=0, help="Processes that share the work; 0: one for each CPU."),
+    ] = 0,
     max_findings: Annotated[
         int, typer.Option("--max-findings", min=1, help="Stop after so many.")
     ] = 5,
@@ -73,7 +78,15 @@ def fuzz_command(
             err=True,
         )
 
-    tally = fuzz(seed, cases, tell=tell, found=found, max_findings=max_findings, sanitize=sanitize)
+    tally = fuzz(
+        seed,
+        cases,
+        jobs=jobs or len(os.sched_getaffinity(0)),
+        tell=tell,
+        found=found,
+        max_findings=max_findings,
+        sanitize=sanitize,
+    )
     took_s = time.monotonic() - started
     if as_json:
         data = {
