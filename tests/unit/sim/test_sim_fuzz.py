@@ -42,7 +42,9 @@ def test_random_cases_hold_every_invariant() -> None:
 def test_several_processes_find_what_one_finds_in_the_same_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("scx_vsched.sim.fuzz.draw_case", lambda number: deadlocking(number % 2 == 1))
+    monkeypatch.setattr(
+        "scx_vsched.sim.fuzz.draw_case", lambda number: deadlocking(number % 2 == 1)
+    )
     monkeypatch.setattr("scx_vsched.sim.fuzz.minimise", lambda case, fails, seconds: case)
     seen = []
     for jobs in (1, 3):
