@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from scx_vsched.cli.sim_output import (
     TRACE_LIMIT,
     PictureMs,
     PicturePath,
+    Progress,
     Sanitize,
     TracePath,
     show,
@@ -205,7 +207,15 @@ def compare(
         warmup_ns=round(warmup * 1e9),
         probe=probe,
     )
-    found = compare_runs(schedulers, machine, load, options, seeds)
+    found = compare_runs(
+        schedulers,
+        machine,
+        load,
+        options,
+        seeds,
+        jobs=len(os.sched_getaffinity(0)),
+        tell=Progress("runs"),
+    )
     if as_json:
         rows: list[dict[str, Any]] = [
             {

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from scx_vsched.cli.sim_output import (
     TRACE_LIMIT,
     PictureMs,
     PicturePath,
+    Progress,
     Sanitize,
     TracePath,
     show,
@@ -26,11 +26,9 @@ from scx_vsched.cli.sim_output import (
 )
 
 if TYPE_CHECKING:
-    from scx_vsched.sim.fuzz import Finding, Tally
+    from scx_vsched.sim.fuzz import Finding
 
 __all__ = ["fuzz_command", "record_command", "replay_command"]
-
-_TELL_EVERY_S = 2.0
 
 
 def fuzz_command(
@@ -59,15 +57,9 @@ def fuzz_command(
     """
     from scx_vsched.sim.fuzz import fuzz
 
-    started = told = time.monotonic()
+    started = time.monotonic()
+    progress = Progress("cases")
     findings: list[Finding] = []
-
-    def tell(tally: Tally) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if sys.stderr.isatty() and now - told > _TELL_EVERY_S:
-            told = now
-            typer.echo(f"{tally.cases:,} of {cases:,} cases", err=True)
 
     def found(finding: Finding) -> None:
         findings.append(finding)
@@ -82,7 +74,7 @@ def fuzz_command(
         seed,
         cases,
         jobs=jobs or len(os.sched_getaffinity(0)),
-        tell=tell,
+        tell=lambda tally: progress(tally.cases, cases),
         found=found,
         max_findings=max_findings,
         sanitize=sanitize,
