@@ -52,8 +52,14 @@ _Workload = Annotated[
     ),
 ]
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Everything random follows from it.")]
-_Seconds = Annotated[float, typer.Option("--seconds", min=0.001, help="Simulated time measured.")]
-_Warmup = Annotated[float, typer.Option("--warmup", min=0, help="Seconds before measuring.")]
+_LONGEST_S = 10_000  # what the engine counts in nanoseconds stays far from its limits
+_Seconds = Annotated[
+    float,
+    typer.Option("--seconds", min=0.001, max=_LONGEST_S, help="Simulated time measured."),
+]
+_Warmup = Annotated[
+    float, typer.Option("--warmup", min=0, max=_LONGEST_S, help="Seconds before measuring.")
+]
 _Contended = Annotated[
     bool,
     typer.Option(

@@ -42,7 +42,7 @@ PicturePath = Annotated[
     Path | None, typer.Option("--timeline", metavar="FILE", help="Draw the end as SVG.")
 ]
 PictureMs = Annotated[
-    float, typer.Option("--timeline-ms", min=0.01, help="How much of the end to draw.")
+    float, typer.Option("--timeline-ms", min=0.01, max=1e7, help="How much of the end to draw.")
 ]
 Sanitize = Annotated[
     bool,
