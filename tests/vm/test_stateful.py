@@ -101,7 +101,7 @@ def outcome(
     object_path = f"{GUEST_DIR}/timed.bpf.o"
     tune = {"object_path": object_path, "commands": commands}
     steps.append(Step("guest_tune:tune", tune, "tune"))
-    return guests.run(request.param, steps, files=files, timeout_s=240)
+    return guests.run(request.param, steps, files=files, timeout_s=480)
 
 
 def value(outcome: Outcome, name: str) -> Any:
