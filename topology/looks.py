@@ -42,6 +42,8 @@ _SLEEPER_CYCLES = 5.0
 _WINDOWS_NS = tuple(ms * _MS for ms in (16, 20, 28, 36, 48, 64, 96, 128, 192, 256, 320))
 _LONG_LOOK_NS = 128 * _MS
 _FIRST_EXTENSION_NS = 80 * _MS
+# Seen for so long, what takes less than this part of the time needs no whole cycles to be exact.
+_LITTLE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,4 +149,6 @@ def next_window_ns(observed: Observation, settings: LookSettings) -> int | None:
     longest = settings.longest_window_ns
     if not observed.away_ns or observed.cycles or observed.elapsed_ns >= longest:
         return None
-    return _FIRST_EXTENSION_NS if observed.elapsed_ns < _FIRST_EXTENSION_NS else longest
+    if observed.elapsed_ns < _FIRST_EXTENSION_NS:
+        return _FIRST_EXTENSION_NS
+    return longest if observed.away_ns > _LITTLE * observed.elapsed_ns else None

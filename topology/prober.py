@@ -39,7 +39,7 @@ _VERIFY_MOST_NS = 4 * _SECOND_NS
 _VERIFY_GROWS = 1.25
 # Later where it costs more than this, but no later than after the longest period.
 _VERIFICATION = Allowance(busy=0.001, idle=0.002)
-_VERIFY_LONGEST_NS = 30 * _SECOND_NS
+_VERIFY_LONGEST_NS = 300 * _SECOND_NS
 # Together with verification within 0.5 % of a busy vCPU and 2 % of an idle one.
 _LOOKS = Allowance(busy=0.0035, idle=0.017)
 # A first measurement is done when each vCPU has so many samples in a row without doubt.
@@ -93,6 +93,8 @@ class Prober:
         self._verify_earliest_ns = 0
         self._budget = Budget(machine.now_ns())
         self._watches: deque[Availability] = deque(maxlen=_KEEP_WATCHES)
+        self._snapshot: ProbeSnapshot | None = None  # of all that was seen so far
+        self._concluding_ns = 0  # its CPU time, not yet paid for
         self._began = (machine.now_ns(), cpu_ns())
 
     # -- measuring -------------------------------------------------------------------------------
@@ -148,7 +150,8 @@ class Prober:
         return due if self._vcap.doubtful() else max(due, self._budget.free_ns())
 
     def _look(self, only: Sequence[int] | None) -> None:
-        before_ns = self._cpu_ns()
+        before_ns = self._cpu_ns() - self._concluding_ns
+        self._snapshot, self._concluding_ns = None, 0
         seen = self._vcap.look(only)
         changed = self._vcap.changed()
         if len(changed) > 1:
@@ -174,6 +177,7 @@ class Prober:
 
     def _probe_topology(self, topology: TopologyProbe) -> None:
         found = topology.probe(self._machine)
+        self._snapshot = None
         before = self._topology
         if before and before.domains != found.domains:
             self._topology_changes += 1
@@ -224,14 +228,18 @@ class Prober:
     # -- concluding ------------------------------------------------------------------------------
 
     def watches(self, since_ns: int = 0) -> tuple[Availability, ...]:
-        """The latest watches of all vCPUs, for pictures, with starts of gaps corrected.
-
-        Only those that ended after `since_ns`.
-        """
+        """The latest watches, those that ended after `since_ns`, with starts of gaps corrected."""
         return tuple(watch for watch in self._watches if watch.end_ns > since_ns)
 
     def snapshot(self) -> ProbeSnapshot:
-        """What is known now."""
+        """What is known; the same object while nothing more was seen."""
+        if self._snapshot is None:
+            before_ns = self._cpu_ns()
+            self._snapshot = self._conclude()
+            self._concluding_ns += self._cpu_ns() - before_ns
+        return self._snapshot
+
+    def _conclude(self) -> ProbeSnapshot:
         now = self._machine.now_ns()
         estimates = self._vcap.estimates()
         unavailable = self._machine.unavailable()

@@ -114,7 +114,11 @@ class Feeding:
             probe = snapshots
         claims = read_claims().domains
         source = TopologySource(claims)
+        last: tuple[ProbeSnapshot, Feed | None] | None = None
         for snapshot in probe(claims, self._stopping):
+            if last is not None and last[0] is snapshot and last[1] is self._feed:
+                continue  # nothing new, and nobody new to tell
+            last = snapshot, self._feed
             self.topology = source.topology(snapshot)
             sure = {
                 vcpu: forecast.at_ns
