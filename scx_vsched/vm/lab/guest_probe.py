@@ -86,7 +86,8 @@ def prober_cost(
     measurement comes before, since its cost comes once.
     """
     from scx_vsched.topology.native import NativeMachine
-    from scx_vsched.topology.prober import Prober, TopologyProbe
+    from scx_vsched.topology.prober import Prober
+    from scx_vsched.topology.upkeep import TopologyProbe
     from scx_vsched.topology.verify import Verifier
     from scx_vsched.topology.vtop import probe_topology
 

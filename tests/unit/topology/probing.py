@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scx_vsched.topology.prober import Prober, TopologyProbe
+from scx_vsched.topology.prober import Prober
 from scx_vsched.topology.records import Availability, Gap
 from scx_vsched.topology.synthetic import (
     Always,
@@ -20,6 +20,7 @@ from scx_vsched.topology.synthetic import (
     SyntheticSpec,
     VCpuSpec,
 )
+from scx_vsched.topology.upkeep import TopologyProbe
 from scx_vsched.topology.verify import Verifier
 from scx_vsched.topology.vtop import probe_topology
 
