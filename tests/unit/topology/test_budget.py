@@ -95,8 +95,8 @@ def test_what_was_overspent_has_to_be_earned_first() -> None:
     assert rate == pytest.approx(0.011)
     budget.spend(0, 0, rate)
     assert budget.free_ns() == 0
-    # 10 s of it are saved
-    budget.spend(0, 110 * MS, rate)
+    # 3 s of it are saved
+    budget.spend(0, 33 * MS, rate)
     assert budget.free_ns() == 0
     budget.spend(0, 11 * MS, rate)
     assert budget.free_ns() == pytest.approx(SECOND, rel=1e-6)
