@@ -111,8 +111,11 @@ class Observation:
 
     @property
     def cycles(self) -> tuple[Cycle, ...]:
-        """The whole cycles: each from the end of a long gap to the end of the next one."""
-        least = _CYCLE_PART * typical_gap_ns(self.gaps)
+        """The whole cycles: each from the end of a long gap to the end of the next one.
+
+        A sleeper does not see short ones, so all that it sees are long.
+        """
+        least = 0 if self.resolution_ns else _CYCLE_PART * typical_gap_ns(self.gaps)
         found: list[Cycle] = []
         start, away = None, 0
         for gap in self.gaps:
