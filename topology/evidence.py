@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 # Shorter absences are the guest's own interrupts and the probe's own jitter; so are those up to so
-# many times what the guest's interrupts take on the average (in an emulated guest, 0.1 ms or more).
+# many times what the guest's interrupts take (in an emulated guest, 0.1 ms or more).
 NOISE_NS = 300_000
 _NOISE_BLIPS = 3
 # Gaps shorter than this part of a typical one begin and end no cycle: the host's and the emulator's

@@ -197,7 +197,7 @@ static PyObject *watch_item(struct team *team, void *jobs, uint32_t index)
 		return NULL;
 	return Py_BuildValue("iKKNKKKK", worker->state, watch->start_ns, watch->end_ns, gaps,
 			     watch->loops, worker->cpu_ns, watch->lost_ns,
-			     watch->blips ? watch->blip_ns / watch->blips : 0);
+			     watch->blip_ns ? watch->blip_squares / watch->blip_ns : 0);
 }
 
 static PyObject *run_watches(struct team *team, const struct watch *settings)

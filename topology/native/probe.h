@@ -156,7 +156,7 @@ struct watch {
 	uint64_t duration_ns, period_ns, threshold_ns;
 	uint64_t start_ns, end_ns;
 	uint64_t lost_ns, loops;
-	uint64_t blip_ns, blips; /* steps of the clock too short for gaps: how long in all, how many */
+	uint64_t blip_ns, blip_squares; /* sums over steps of the clock that are too short for gaps */
 	bool waits; /* may have to wait for the guest's others */
 	struct gaps gaps;
 };

@@ -89,7 +89,7 @@ static uint64_t spin(struct worker *worker, struct waits *waits)
 
 			if (!waited && now - last <= watch->threshold_ns) {
 				watch->blip_ns += now - last;
-				watch->blips++;
+				watch->blip_squares += (now - last) * (now - last);
 			}
 			going = away(worker, last, now - last, waited) && going;
 			/* a wait between the two readings shows in the clock's next step */
