@@ -24,7 +24,7 @@ def as_markdown(reports: list[BenchReport]) -> str:
         "same rounds: no difference smaller than its interval means anything.",
     ]
     for report in reports:
-        lines += ["", f"## {report.policy} on {report.where}", ""]
+        lines += ["", f"## {report.policy} on {report.where}", "", _topology(report), ""]
         lines += [
             "| workload | default: median (range) | ours: median (range) | ratio | twin | rounds "
             "| verdict |",
@@ -43,6 +43,12 @@ def as_markdown(reports: list[BenchReport]) -> str:
             for each in report.operations
         ]
     return "\n".join(lines) + "\n"
+
+
+def _topology(report: BenchReport) -> str:
+    if report.probe:
+        return "The vCPUs were measured beside the scheduler, which is part of its cost."
+    return "The scheduler took the vCPUs as the VM claims them; nothing was measured."
 
 
 def _throughput(each: Throughput) -> str:

@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scx_vsched.runtime.session import fed
+from scx_vsched.runtime.session import document_topology, fed
 from scx_vsched.topology.convert import build_topology
 from scx_vsched.topology.domains import numbered
 from scx_vsched.topology.measure import Activity, VCpuMeasure
@@ -240,6 +240,17 @@ def avoid(guest: Guest, object_path: str) -> dict[str, Any]:
         found["stats"] = scheduler.running.stats()
         found["exit"] = scheduler.exit_summary()
         return found
+
+
+def document(guest: Guest, object_path: str, topology_path: str) -> dict[str, Any]:
+    """Where a task wakes that last ran on vCPU 1, by what a document says of the vCPUs."""
+    del guest
+    with _scheduler(object_path, document_topology(Path(topology_path))) as scheduler:
+        return {
+            "capacities": [vcpu.capacity for vcpu in scheduler.feed.topology.vcpus],
+            "wakes": _wakes(1),
+            "exit": scheduler.exit_summary(),
+        }
 
 
 def capacity(guest: Guest, object_path: str, seconds: float) -> dict[str, Any]:

@@ -162,8 +162,11 @@ def test_bench_report() -> None:
     assert throughput.ratio.value == pytest.approx(10 / 9)
     assert throughput.twin.value == pytest.approx(1.0)
     assert throughput.default == (94.5, 90.0, 99.0)
-    page = as_markdown([BenchReport("core", "Linux 7.3.4", 0.015, (operation,), (throughput,))])
+    page = as_markdown(
+        [BenchReport("core", "Linux 7.3.4", False, 0.015, (operation,), (throughput,))]
+    )
     assert "## core on Linux 7.3.4" in page
     assert "1.50% of the vCPUs' time" in page
+    assert "nothing was measured" in page
     assert "| enqueue | 500 | 4,000 | 0.10% |" in page
     assert "not 3% worse" in page
