@@ -67,11 +67,16 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
-    """Everything measured, and where: kernel, accelerator, vCPUs and clocksource."""
+    """Everything measured, and where: kernel, accelerator, vCPUs and clocksource.
+
+    `bpf_share` is the time in BPF as the kernel counts it, `counting_share` what of that is the
+    counting.
+    """
 
     policy: str
     where: str
     bpf_share: float
+    counting_share: float
     operations: tuple[Operation, ...]
     throughput: tuple[Throughput, ...]
 
@@ -143,7 +148,12 @@ def _report(policy: str, outcome: Outcome) -> BenchReport:
             )
     cost, throughput = (step.value for step in outcome.steps)
     return BenchReport(
-        policy, outcome.where, cost["share"], read_cost(cost), read_throughput(throughput)
+        policy,
+        outcome.where,
+        cost["share"],
+        cost["counting_share"],
+        read_cost(cost),
+        read_throughput(throughput),
     )
 
 
