@@ -1066,6 +1066,21 @@ static __always_inline bool place_of(u32 id, u32 copy, struct place *place)
 	return place->llc;
 }
 
+/*
+ * Whether the task may run anywhere: on all that are possible, since a mask of as many as are
+ * online may count one that is offline.
+ */
+static __always_inline bool is_free(const struct task_struct *p)
+{
+	return p->nr_cpus_allowed >= nr_vcpu_ids;
+}
+
+/* Whether the task may run on that vCPU; mostly it is cheaper to know than to ask. */
+static __always_inline bool is_allowed(const struct task_struct *p, u32 vcpu)
+{
+	return is_free(p) || bpf_cpumask_test_cpu(vcpu, p->cpus_ptr);
+}
+
 /* Caches that there can be: as many as vCPUs. */
 static __always_inline u32 nr_llc_queues(void)
 {
@@ -1726,8 +1741,7 @@ static __always_inline s32 claim_idle_in(const struct task_struct *p, struct bpf
 	struct scratch *scratch;
 	u32 zero = 0;
 
-	/* all that are possible: a mask of as many as are online may count one that is offline */
-	if (p->nr_cpus_allowed >= nr_vcpu_ids)
+	if (is_free(p))
 		return scx_bpf_pick_idle_cpu((const struct cpumask *)domain, flags);
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	both = scratch ? scratch->mask : NULL;
@@ -1762,7 +1776,7 @@ static __always_inline bool is_strong(const struct place *place)
 static __always_inline bool claim_this(const struct task_struct *p, const struct place *place)
 {
 	return !READ_ONCE(place->vcpu->running) &&
-	       bpf_cpumask_test_cpu(place->id, p->cpus_ptr) &&
+	       is_allowed(p, place->id) &&
 	       scx_bpf_test_and_clear_cpu_idle(place->id);
 }
 
@@ -1843,7 +1857,7 @@ static __always_inline bool follow_waker(const struct task_struct *p, const stru
 	struct vcpu_view where, waker;
 	struct place here;
 
-	if (this == near->id || !bpf_cpumask_test_cpu(this, p->cpus_ptr) ||
+	if (this == near->id || !is_allowed(p, this) ||
 	    !place_of(this, near->copy, &here))
 		return false;
 	where = view_vcpu(near);
@@ -1906,7 +1920,7 @@ s32 vsched_select_cpu(u64 *ctx)
 	if (idle.vcpu < 0) {
 		if (!sync)
 			follow_waker(p, &task, &place, false);
-		if (bpf_cpumask_test_cpu(place.id, p->cpus_ptr)) {
+		if (is_allowed(p, place.id)) {
 			leave_queue(tctx);
 			wake(p, tctx, &place);
 			task = view_task(p, tctx, true, 0);
@@ -2214,7 +2228,7 @@ static __always_inline bool rescue_from(u64 dsq, u32 vcpu, u64 vtime, struct pat
 				continue;
 			if (is_migration_disabled(p) && scx_bpf_task_cpu(p) != vcpu)
 				continue;
-			if (!bpf_cpumask_test_cpu(vcpu, p->cpus_ptr) || !dsq_move(&it, p, to))
+			if (!is_allowed(p, vcpu) || !dsq_move(&it, p, to))
 				continue;
 			tctx->vtime = vtime;
 			count(STAT_RESCUED);
