@@ -70,12 +70,15 @@ class BenchReport:
     """Everything measured, and where: kernel, accelerator, vCPUs and clocksource.
 
     `probe`: throughput was measured beside the prober; without, ours went by the VM's claims.
+    `bpf_share` is the time in BPF as the kernel counts it, `counting_share` what of that is the
+    counting.
     """
 
     policy: str
     where: str
     probe: bool
     bpf_share: float
+    counting_share: float
     operations: tuple[Operation, ...]
     throughput: tuple[Throughput, ...]
 
@@ -153,6 +156,7 @@ def _report(policy: str, outcome: Outcome, probe: bool) -> BenchReport:
         outcome.where,
         probe,
         cost["share"],
+        cost["counting_share"],
         read_cost(cost),
         read_throughput(throughput),
     )

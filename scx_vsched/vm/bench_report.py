@@ -31,8 +31,9 @@ def as_markdown(reports: list[BenchReport]) -> str:
             "|---|---:|---:|---:|---:|---:|---|",
             *(_throughput(each) for each in report.throughput),
             "",
-            f"Time in BPF under hackbench: {report.bpf_share:.2%} of the vCPUs' time "
-            "(with the kernel's counting, which adds to it).",
+            f"Time in BPF under hackbench: {report.bpf_share:.2%} of the vCPUs' time, "
+            f"{report.counting_share:.2%} of which is the kernel's counting (as much as of an "
+            "empty program).",
             "",
             "| operation | calls/s | ns/call | share |",
             "|---|---:|---:|---:|",

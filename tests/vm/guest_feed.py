@@ -52,8 +52,8 @@ class Scheduler:
 
     def caches(self) -> list[tuple[int, int, int, int]]:
         """Each cache's virtual time, waiting tasks, and online vCPUs in both topologies."""
-        states = self.obj.map("llc_states")
-        return [struct.unpack_from("=QIII", states.read(index)) for index in range(VCPUS)]
+        table = self.obj.map("vcpus")
+        return [struct.unpack_from("=QIII", table.read(index), 64) for index in range(VCPUS)]
 
     def exit_summary(self) -> str | None:
         """Why it left, or None while it is at work."""
