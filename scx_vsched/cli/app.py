@@ -15,9 +15,11 @@ __all__ = ["app"]
 
 _COMMANDS = (
     *("run", "tune", "new", "check", "build", "inspect", "policies"),
-    *("probe", "topology", "sim", "cluster", "vm"),
+    *("probe", "topology", "sim", "cluster", "vm", "lab"),
 )
-_GROUPS = frozenset({"topology", "sim", "cluster", "vm"})  # those with subcommands of their own
+_GROUPS = frozenset(
+    {"topology", "sim", "cluster", "vm", "lab"}
+)  # those with subcommands of their own
 
 
 class _LazyGroup(TyperGroup):

@@ -15,7 +15,7 @@ from scx_vsched.vm.lab.guest import BEGIN, FINISH, go_file
 from scx_vsched.vm.lab.shaping import Shaping
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from scx_vsched.vm.lab.accounting import Truth
@@ -43,8 +43,10 @@ class PhaseTruth:
 class Session:
     """Phases of one VM by name; `results` has those that are over."""
 
-    def __init__(self, plans: Mapping[str, Plan]) -> None:
+    def __init__(self, plans: Mapping[str, Plan], untraced: Collection[str] = ()) -> None:
+        """Phases in `untraced` may be of any length; single absences are not known of them."""
         self._plans = dict(plans)
+        self._untraced = frozenset(untraced)
         self._pid: int | None = None
         self._directory: Path | None = None
         self._shaping: Shaping | None = None
@@ -79,7 +81,7 @@ class Session:
                 "the VM cannot be shaped: its vCPU threads were not found",
                 "QEMU must support -name debug-threads=on",
             )
-        shaping = Shaping(self._plans[name], self._pid)
+        shaping = Shaping(self._plans[name], self._pid, trace=name not in self._untraced)
         self._shaping = shaping
         shaping.__enter__()
         shaping.start()
