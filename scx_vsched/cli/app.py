@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 _COMMANDS = (
-    *("run", "tune", "new", "check", "build", "inspect", "policies"),
+    *("run", "monitor", "tune", "new", "check", "build", "inspect", "policies"),
     *("probe", "topology", "sim", "cluster", "vm", "lab"),
 )
 _GROUPS = frozenset(

@@ -86,6 +86,14 @@ def run_command(
         ),
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of each.")] = 5,
+    turn: Annotated[
+        int,
+        typer.Option(
+            "--turn",
+            min=1,
+            help="Rounds of a scheduler before the next one's turn: fewer changes take less time.",
+        ),
+    ] = 1,
     seconds: Annotated[
         float, typer.Option("--seconds", min=0.5, help="Length of one measurement.")
     ] = 3.0,
@@ -137,6 +145,7 @@ def run_command(
     _check_writable(output, markdown, html)
     settings = Settings(
         rounds=rounds,
+        turn=turn,
         seconds=min(seconds, 1.0) if quick else seconds,
         warmup=0.2 if quick else 0.5,
         learn_s=2.0 if quick else 6.0,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from itertools import groupby
+from itertools import groupby, product
 from typing import TYPE_CHECKING, Any
 
 from scx_vsched.lab.guest_measure import Measuring, measuring, read_rates
@@ -44,13 +44,15 @@ def alternate(
     arms: Sequence[Mapping[str, Any]],
     loads: Sequence[Mapping[str, Any]],
     rounds: int,
+    turn: int,
     seconds: float,
     warmup: float,
     learn_s: float,
     program: str,
 ) -> dict[str, Any]:
-    """`rounds` rounds of every scheduler under every load, begun with another one each time.
+    """`rounds` rounds of every scheduler under every load, `turn` of them before the next one's.
 
+    Each turn begins with another scheduler: taking over takes seconds in an emulated guest.
     An arm has `name`, `object` (a path, "" for the kernel's own) and `tunables`; arms of one object
     follow each other. A measurement that fails is told with its error, and the next one is made.
     """
@@ -60,13 +62,14 @@ def alternate(
         knowledge = Knowledge()
         with phase(guest, MAIN), knowledge.feeding:
             _learn(guest, knowledge, meter, learn_s)
-            for number in range(rounds):
-                first = number % len(objects)
+            for since in range(0, rounds, turn):
+                first = since // turn % len(objects)
+                numbers = range(since, min(since + turn, rounds))
                 for path, group in objects[first:] + objects[:first]:
                     with at_work(path, knowledge) as side:
                         for arm in group:
                             side.tune(arm["tunables"])
-                            for load in loads:
+                            for number, load in product(numbers, loads):
                                 told = _told(number, arm, load)
                                 _tell(guest, side, told, partial(meter.measure, load, number + 1))
     return {"rounds": rounds}

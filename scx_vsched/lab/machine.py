@@ -106,6 +106,7 @@ class Boot:
             "arms": arms,
             "loads": [load.plain() for load in task.loads],
             "rounds": settings.rounds,
+            "turn": settings.turn,
             "seconds": settings.seconds,
             "warmup": settings.warmup,
             "learn_s": settings.learn_s,

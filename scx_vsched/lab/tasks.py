@@ -28,14 +28,18 @@ __all__ = ["PICTURE_S", "Settings", "Task", "estimate_s", "prepare"]
 
 PICTURE_S = 0.6  # how long is traced for a timeline
 _AFTER_CHANGE_S = 9.0
-_BOOT_S, _ATTACH_S, _PROGRAM_S, _OVERHEAD_S = 35.0, 4.0, 8.0, 0.8
+_BOOT_S, _ATTACH_S, _PROGRAM_S, _OVERHEAD_S = 35.0, 10.0, 8.0, 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How much is measured; times in seconds. `timeout_s` bounds each VM, None: by what it does."""
+    """How much is measured; times in seconds. `timeout_s` bounds each VM, None: by what it does.
+
+    A scheduler makes `turn` rounds before the next one has its turn.
+    """
 
     rounds: int = 5
+    turn: int = 1
     seconds: float = 3.0
     warmup: float = 0.5
     learn_s: float = 6.0
@@ -109,7 +113,11 @@ def estimate_s(task: Task, settings: Settings) -> float:
         settings.seconds + _OVERHEAD_S + (settings.warmup if load.text else 0)
         for load in task.loads
     )
-    per_round = len(task.arms) * (1 + per_arm + task.length_s * 1.15) + 2 * _ATTACH_S
+    per_round = len(task.arms) * (per_arm + task.length_s * 1.15)
     programs = sum(_PROGRAM_S for load in task.loads if not load.text)
     pictures = 2 * (settings.learn_s + 10) if task.picture else 0
-    return _BOOT_S + programs + settings.learn_s + settings.rounds * per_round + pictures
+    turns = -(-settings.rounds // settings.turn)
+    objects = len({arm.policy for arm in task.arms if arm.policy})
+    taking_over = turns * (len(task.arms) + objects * _ATTACH_S)
+    measuring = settings.rounds * per_round
+    return _BOOT_S + programs + settings.learn_s + measuring + taking_over + pictures

@@ -111,8 +111,8 @@ def find_offset(
         for number, offset in enumerate(offsets):
             at = np.searchsorted(starts, moments + offset, side="right") - 1
             impossible[number] += np.count_nonzero((at >= 0) & (moments + offset < ends[at]))
-    best = np.flatnonzero(impossible == impossible.min())
-    return int(offsets[best[len(best) // 2]])
+    best = offsets[impossible == impossible.min()]
+    return int(best[np.argmin(np.abs(best - (low + high) // 2))])
 
 
 def picture(
