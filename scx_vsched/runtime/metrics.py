@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scx_vsched.errors import UserError
-from scx_vsched.runtime.socket import STATS_NAME, StatsClient
+from scx_vsched.runtime.socket import StatsClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,9 +58,13 @@ class _Collector:
         )
 
         meta, values, vcpus = self._read()
-        yield InfoMetricFamily(_PREFIX, "the policy at work", {"policy": str(values["policy"])})
-        for name, of in meta[STATS_NAME]["fields"].items():
+        yield InfoMetricFamily(
+            _PREFIX, "the policy at work", {"policy": str(values.get("policy", ""))}
+        )
+        for name, of in _fields(meta).items():
             kind, text = of.get("datum"), of.get("desc", "")
+            if name not in values:
+                continue
             if kind == "u64":
                 yield CounterMetricFamily(f"{_PREFIX}_{name}", text, value=values[name])
             elif kind == "float":
@@ -77,6 +81,15 @@ class _Collector:
             for vcpu in vcpus:
                 away.add_metric([str(vcpu["vcpu"])], vcpu["gaps"])
             yield away
+
+
+def _fields(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of the structure that is marked as the top one, as scx_stats has it."""
+    for structure in meta.values():
+        if "top" in structure:
+            fields: Mapping[str, Any] = structure["fields"]
+            return fields
+    return {}
 
 
 def _registry(read: Callable[[], All]) -> Any:
