@@ -256,7 +256,12 @@ class SchedulerObject:
         self._constants[variable.offset] = value.to_bytes(size, sys.byteorder, signed=value < 0)
 
     def keep_decisions(self, number: int) -> None:
-        """Before load: room to note the last decision about so many tasks; 0 notes none."""
+        """Before load: room to note the last decision about so many tasks; 0 notes none.
+
+        Raises UserError for an object that notes none.
+        """
+        if number and "nr_decisions" not in self._rodata:
+            raise UserError(f"{self.path} notes no decisions", "build it again, or run it without")
         if number:
             self.set_constant("nr_decisions", number)
             self.map("decisions").set_max_entries(number)

@@ -173,6 +173,14 @@ def read_decisions(running: Attached) -> list[Decision]:
     return sorted(found, key=lambda decision: -decision.at_ns)
 
 
+def _notes(running: Attached) -> bool:
+    """Whether decisions are noted: it was asked to, and can."""
+    try:
+        return running.number("nr_decisions") > 0
+    except KeyError:
+        return False
+
+
 def _name(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
@@ -231,7 +239,7 @@ def explain(running: Attached, pid: int) -> dict[str, Any]:
         "policy": os.sched_getscheduler(pid),
         "nice": int(fields[16]),
         "ours": record is not None,
-        "noted": running.number("nr_decisions") > 0,
+        "noted": _notes(running),
         "decision": asdict(decision) if decision else None,
         "now_ns": time.monotonic_ns(),
         "habits": habits,
@@ -249,7 +257,7 @@ def watch_commands(reading: Reading) -> dict[str, Command]:
     def decisions(_: Mapping[str, Any]) -> dict[str, Any]:
         found = reading.ask(read_decisions)[:_LAST]
         rows = [{**asdict(decision), "task": _name(decision.pid)} for decision in found]
-        noted = reading.ask(lambda running: running.number("nr_decisions")) > 0
+        noted = reading.ask(_notes)
         return {"now_ns": time.monotonic_ns(), "noted": noted, "decisions": rows}
 
     def one(arguments: Mapping[str, Any]) -> dict[str, Any]:
