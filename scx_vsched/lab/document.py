@@ -25,7 +25,8 @@ class Measurement:
     `guest_measure.QUANTILES`; `rates` are pieces of work a second in each tenth of one, and
     `changed_s` when in that time the profile changed. `used` is what each vCPU used by the host's
     account, in host CPUs (None: not seen). `seen` is (capacity, latency in us) of each vCPU as the
-    scheduler was told. With an `error` there are no values.
+    scheduler was told, `probing` the CPUs that its probers used. With an `error` there are no
+    values.
     """
 
     round: int
@@ -38,6 +39,7 @@ class Measurement:
     used: tuple[float, ...] | None = None
     counters: Mapping[str, int] = field(default_factory=dict)
     seen: tuple[tuple[int, float], ...] = ()
+    probing: float = 0.0
     error: str = ""
 
 
@@ -164,6 +166,7 @@ def measurement(raw: Mapping[str, Any]) -> Measurement:
         used=None if used is None else tuple(map(float, used)),
         counters={name: int(value) for name, value in raw["counters"].items()},
         seen=tuple((int(capacity), float(us)) for capacity, us in raw["seen"]),
+        probing=float(raw["probing"]),
         error=str(raw["error"]),
     )
 

@@ -32,6 +32,7 @@ __all__ = [
     "recoveries",
     "schedulers",
     "share_of_capacity",
+    "share_of_probing",
     "unit_of",
     "workloads",
 ]
@@ -146,6 +147,12 @@ def share_of_capacity(profile: Profile, workload: str, scheduler: str) -> float 
         if (found.workload, found.scheduler) == (workload, scheduler) and found.used
     ]
     return median(used) / capacity(profile) if used else None
+
+
+def share_of_probing(profile: Profile, scheduler: str) -> float | None:
+    """What probing took of the capacity, the mean of all measurements; None without any."""
+    used = [found.probing for found in profile.measurements if found.scheduler == scheduler]
+    return fmean(used) / capacity(profile) if used else None
 
 
 def pooled_use(profile: Profile, workload: str, scheduler: str) -> tuple[float, ...]:

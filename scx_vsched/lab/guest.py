@@ -80,7 +80,7 @@ def _tell(
 ) -> None:
     """Make one measurement and tell it, or why it failed; `told` says which it is."""
     result: dict[str, Any] = {"values": {}, "curves": {}, "rates": [], "error": ""}
-    before = side.counters()
+    before, started, own = side.counters(), time.monotonic(), time.process_time()
     try:
         result |= run()
         side.check()
@@ -91,7 +91,9 @@ def _tell(
         for name, value in side.counters().items()
         if value != before.get(name, 0)
     }
-    guest.emit(RESULT, **told, **result, counters=counters, seen=side.seen())
+    # this process does nothing but probe meanwhile, and wait
+    probing = (time.process_time() - own) / (time.monotonic() - started)
+    guest.emit(RESULT, **told, **result, counters=counters, seen=side.seen(), probing=probing)
     which = f"round {told['round'] + 1}, {told['scheduler']}: {told['workload']}"
     guest.progress(which + _brief(result))
 

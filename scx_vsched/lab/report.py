@@ -13,6 +13,7 @@ from scx_vsched.lab.figures import (
     recoveries,
     schedulers,
     share_of_capacity,
+    share_of_probing,
     workloads,
 )
 from scx_vsched.vm.bench_report import rate
@@ -132,6 +133,8 @@ def _shares(profile: Profile, names: Sequence[str]) -> list[str]:
             rows.append([load, *("-" if s is None else f"{s:.0%}" for s in shares)])
     if not rows:
         return []
+    probing = [share_of_probing(profile, name) for name in names]
+    rows.append(["probing, of all of these", *("-" if s is None else f"{s:.1%}" for s in probing)])
     return ["What the VM used of that:", "", *table(["workload", *names], rows), ""]
 
 

@@ -179,7 +179,7 @@ def _event(number: int, scheduler: str) -> dict[str, Any]:
     return {
         "event": "result", "round": number, "scheduler": scheduler, "workload": "compute-1",
         "values": {"done": [500.0, "/s"]}, "curves": {}, "rates": [], "error": "",
-        "marks": ["1", "2"], "counters": {}, "seen": [],
+        "marks": ["1", "2"], "counters": {}, "seen": [], "probing": 0.01,
     }  # fmt: skip
 
 
