@@ -135,8 +135,13 @@ def limit(profile: Profile) -> float:
 
 
 def capacity(profile: Profile) -> float:
-    """What the host gave all vCPUs together while they were busy, or else what was asked."""
-    return sum(profile.capacity) or limit(profile)
+    """The most that the host gave all vCPUs together, or else what was asked.
+
+    Something else on the host may have kept them from it while they were to be kept busy for that;
+    what they used at any other time they could have, too.
+    """
+    used = max((sum(found.used) for found in profile.measurements if found.used), default=0.0)
+    return max(sum(profile.capacity), used) or limit(profile)
 
 
 def share_of_capacity(profile: Profile, workload: str, scheduler: str) -> float | None:

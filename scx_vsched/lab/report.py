@@ -120,8 +120,8 @@ def _capacity(profile: Profile) -> str:
         return f"Capacity of the vCPUs: {asked}."
     each = ", ".join(f"{share:.2f}" for share in profile.capacity)
     return (
-        f"Capacity of the vCPUs by the host's account, all busy: {capacity(profile):.2f} host CPUs "
-        f"({each}); {asked}."
+        f"Capacity of the vCPUs by the host's account, the most that they got: "
+        f"{capacity(profile):.2f} host CPUs (with a spinner on each {each}); {asked}."
     )
 
 

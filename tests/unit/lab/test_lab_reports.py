@@ -58,6 +58,8 @@ def test_a_stack_counts_once() -> None:
     assert limit(stacked) == pytest.approx(1.3)
     assert capacity(stacked) == pytest.approx(1.3)
     assert capacity(profile()) == pytest.approx(0.98), "the host's account goes first"
+    starved = profile(capacity=(0.1, 0.1))
+    assert capacity(starved) == pytest.approx(0.75), "what was used could be had"
 
 
 def test_use_is_a_share_of_what_the_host_gave() -> None:
@@ -98,7 +100,9 @@ def test_markdown_has_medians_intervals_and_what_was_left_out() -> None:
     assert "Scaled to this host: every share is multiplied by 0.35" in text
     assert "pbzip2 was skipped" in text
     assert "`apt-get install pbzip2`" in text
-    assert "0.98 host CPUs (0.48, 0.50); 1.00 host CPUs were asked for" in text
+    assert (
+        "0.98 host CPUs (with a spinner on each 0.48, 0.50); 1.00 host CPUs were asked for" in text
+    )
 
 
 def test_an_incomplete_profile_is_marked() -> None:
