@@ -141,7 +141,7 @@ def capacity(profile: Profile) -> float:
     what they used at any other time they could have, too.
     """
     used = max((sum(found.used) for found in profile.measurements if found.used), default=0.0)
-    return max(sum(profile.capacity), used) or limit(profile)
+    return max(sum(profile.capacity) or limit(profile), used)
 
 
 def share_of_capacity(profile: Profile, workload: str, scheduler: str) -> float | None:
