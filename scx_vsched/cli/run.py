@@ -56,6 +56,10 @@ def run(
             help="Measure no vCPU: take a document of `scx_vsched probe` on trust.",
         ),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Note why each task is where it is, for `monitor`."),
+    ] = False,
     stats: Annotated[
         float | None,
         typer.Option("--stats", metavar="SEC", min=0.1, help="Show statistics every SEC seconds."),
@@ -134,6 +138,7 @@ def run(
                 tunables=tunables,
                 probe=not (no_probe or topology),
                 topology_path=topology,
+                explain=explain,
                 stats_s=stats,
                 stats_json=stats_json,
                 verbose=verbose,

@@ -23,6 +23,7 @@ from scx_vsched.runtime.reading import Reading, RestartBudget
 from scx_vsched.runtime.session import document_topology, fed
 from scx_vsched.runtime.socket import SOCKET_PATH, StatsServer, describe_stats
 from scx_vsched.runtime.tuning import tune_commands
+from scx_vsched.runtime.watching import DECISIONS, watch_commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,7 +48,8 @@ class RunOptions:
     """What the command line says; `stats_s` is the interval of statistics, None for the default.
 
     The topology is at first as `topology_path` (a document of `scx_vsched probe`) or else the
-    machine says; with `probe` it follows what is measured meanwhile.
+    machine says; with `probe` it follows what is measured meanwhile. With `explain` the last
+    decision about each task is noted.
     """
 
     policy: str = DEFAULT_POLICY
@@ -56,6 +58,7 @@ class RunOptions:
     tunables: Mapping[str, int] = field(default_factory=dict)
     probe: bool = True
     topology_path: Path | None = None
+    explain: bool = False
     stats_s: float | None = None
     stats_json: bool = False
     verbose: bool = False
@@ -202,6 +205,7 @@ class _Run:
             tunables={**options.tunables, **self._reading.tuned},
             timeout_ms=options.timeout_ms,
             exit_dump_len=options.exit_dump_len,
+            decisions=DECISIONS if options.explain else 0,
             verifier_stats=options.verbose,
             debug=options.verbose,
         ) as (obj, feed):
@@ -222,7 +226,7 @@ class _Run:
             self._deadline = time.monotonic() + self._options.duration_s
         notice(f"{self._meta.policy} is at work; Ctrl-C ends it")
         meta = describe_stats(self._meta.stats, self._meta.histograms)
-        commands = tune_commands(self._meta, self._reading)
+        commands = tune_commands(self._meta, self._reading) | watch_commands(self._reading)
         try:
             server = StatsServer(self._reading.answer, meta, self._options.socket_path, commands)
             company.enter_context(server)

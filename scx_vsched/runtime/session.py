@@ -42,16 +42,21 @@ def fed(
     tunables: Mapping[str, int] | None = None,
     timeout_ms: int | None = None,
     exit_dump_len: int | None = None,
+    decisions: int = 0,
     verifier_stats: bool = False,
     debug: bool = False,
 ) -> Iterator[tuple[SchedulerObject, Feed]]:
-    """The same with any `topology` (None: the claimed one), and what changes it from then on."""
+    """The same with any `topology` (None: the claimed one), and what changes it from then on.
+
+    `decisions` is how many tasks' last decisions are noted.
+    """
     claimed = claimed_topology()
     with SchedulerObject.open(path, debug=debug) as obj:
         obj.set_tunables(tunables or {})
         obj.set_ops(timeout_ms=timeout_ms, exit_dump_len=exit_dump_len)
         with _fitting(obj):
             feed_constants(obj, len(claimed.vcpus))
+            obj.keep_decisions(decisions)
         obj.load(verifier_stats=verifier_stats)
         with _fitting(obj):
             feed = Feed(obj, topology or claimed, claimed)

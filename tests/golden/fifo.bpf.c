@@ -306,6 +306,54 @@ static __always_inline void count(u32 stat)
 		(*counter)++;
 }
 
+/* ---- Why tasks are where they are ---- */
+
+/*
+ * What was last decided about a task, by its pid modulo their number. Whoever reads one may see two
+ * mixed. The loader sets the number; while it is 0 the verifier drops what writes them.
+ */
+struct decision {
+	u64 at_ns; /* CLOCK_MONOTONIC */
+	s32 pid;
+	s32 vcpu; /* for which the task was put or queued, */
+	s32 source; /* and where it was then */
+	u16 stat; /* what counted the decision, */
+	u16 before; /* and the task's last one before */
+};
+
+const volatile u32 nr_decisions = 0;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct decision);
+} decisions SEC(".maps");
+
+static __always_inline void note_decision(u32 stat, const struct task_struct *p, s32 vcpu)
+{
+	u32 key = nr_decisions ? (u32)p->pid % nr_decisions : 0;
+	struct decision *decision = bpf_map_lookup_elem(&decisions, &key);
+
+	if (!decision)
+		return;
+	decision->before = decision->pid == p->pid ? decision->stat : NR_STATS;
+	decision->pid = p->pid;
+	decision->vcpu = vcpu;
+	decision->source = scx_bpf_task_cpu(p);
+	decision->stat = stat;
+	decision->at_ns = bpf_ktime_get_ns();
+}
+
+/* Counts a decision about @p, which was put on or queued for @vcpu. */
+static __always_inline void decide(u32 stat, const struct task_struct *p, s32 vcpu)
+{
+	count(stat);
+	if (nr_decisions)
+		note_decision(stat, p, vcpu);
+}
+
 /* ---- Why the kernel let go of the scheduler ---- */
 
 struct exit_info {
@@ -984,7 +1032,7 @@ static __always_inline bool hook_balances(const struct vcpu_view *vcpu,
 
 #pragma clang diagnostic pop
 
-#line 987 "vsched_fifo.bpf.c"
+#line 1035 "vsched_fifo.bpf.c"
 /* ---- A task's virtual time ---- */
 
 static __always_inline struct task_ctx *task_ctx(struct task_struct *p)
@@ -1907,7 +1955,7 @@ static __always_inline bool pass_queue(struct task_struct *p, struct task_ctx *t
 {
 	if (place->vcpu->passed >= MAX_PASSED || !hook_passes(task, where))
 		return false;
-	count(STAT_PASSED);
+	decide(STAT_PASSED, p, place->id);
 	place->vcpu->passed++;
 	join_vcpu_queue(tctx, place);
 	dsq_insert(p, CORE_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL), task_slice(task, place), 0);
@@ -1948,7 +1996,7 @@ s32 vsched_select_cpu(u64 *ctx)
 	}
 	if (!place_of(idle.vcpu, place.copy, &place))
 		return prev;
-	count(idle.stat);
+	decide(idle.stat, p, idle.vcpu);
 	wake(p, tctx, &place);
 	task = view_task(p, tctx, true, 0);
 	dsq_insert(p, CORE_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL), task_slice(&task, &place), 0);
@@ -2014,14 +2062,14 @@ void vsched_enqueue(u64 *ctx)
 
 	/* the kernel's own work on its vCPU: others wait for it, often without being seen to */
 	if (pinned && (p->flags & PF_KTHREAD)) {
-		count(STAT_QUEUED_KTHREAD);
+		decide(STAT_QUEUED_KTHREAD, p, place.id);
 		dsq_insert(p, local, slice, flags);
 		return;
 	}
 
 	where = view_vcpu(&place);
 	if (woken && !diverted && preempts(&task, &place, &where)) {
-		count(STAT_PREEMPTED);
+		decide(STAT_PREEMPTED, p, place.id);
 		dsq_insert(p, local, slice, flags | CORE_ENUM(scx_enq_flags, SCX_ENQ_PREEMPT));
 		return;
 	}
@@ -2032,7 +2080,7 @@ void vsched_enqueue(u64 *ctx)
 			claim_idle(p, &place, pinned ? 0 : hook_idle_scope(&task, &where));
 
 		if (idle.vcpu >= 0) {
-			count(STAT_KICKED_IDLE);
+			decide(STAT_KICKED_IDLE, p, idle.vcpu);
 			dsq_insert(p, CORE_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL_ON) | idle.vcpu,
 				   slice, flags);
 			return;
@@ -2040,13 +2088,13 @@ void vsched_enqueue(u64 *ctx)
 	}
 
 	if (pinned || (!diverted && hook_stays(&task, &where))) {
-		count(STAT_QUEUED_VCPU);
+		decide(STAT_QUEUED_VCPU, p, place.id);
 		sched = view_sched(place.vcpu->vtime);
 		key = hook_queue_key(&task, &where, &sched);
 		join_vcpu_queue(tctx, &place);
 		dsq_insert_vtime(p, VCPU_DSQ(place.id), slice, key, flags);
 	} else {
-		count(STAT_QUEUED_LLC);
+		decide(STAT_QUEUED_LLC, p, place.id);
 		rebase_to_llc(tctx, &place);
 		task.vtime = tctx->vtime;
 		sched = view_sched(place.llc->vtime);
@@ -2247,7 +2295,7 @@ static __always_inline bool rescue_from(u64 dsq, u32 vcpu, u64 vtime, struct pat
 			if (!is_allowed(p, vcpu) || !dsq_move(&it, p, to))
 				continue;
 			tctx->vtime = vtime;
-			count(STAT_RESCUED);
+			decide(STAT_RESCUED, p, vcpu);
 			/* not a number: 6.12 would follow the loop for each value that it could have */
 			rescued = true;
 		}

@@ -15,7 +15,7 @@ from scx_vsched.vm.lab.guest import BEGIN, FINISH, go_file
 from scx_vsched.vm.lab.shaping import Shaping
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from scx_vsched.vm.lab.accounting import Truth
@@ -44,8 +44,10 @@ class PhaseTruth:
 class Session:
     """Phases of one VM by name; `results` has those that are over."""
 
-    def __init__(self, plans: Mapping[str, Plan]) -> None:
+    def __init__(self, plans: Mapping[str, Plan], untraced: Collection[str] = ()) -> None:
+        """Phases in `untraced` may be of any length; single absences are not known of them."""
         self._plans = dict(plans)
+        self._untraced = frozenset(untraced)
         self._emulator: Emulator | None = None
         self._directory: Path | None = None
         self._shaping: Shaping | None = None
@@ -77,7 +79,8 @@ class Session:
         assert self._directory is not None  # noqa: S101 - polled before the first event
         if self._emulator is None:
             raise UserError("the VM cannot be shaped: its monitor does not answer")
-        shaping = Shaping(self._plans[name], self._emulator)
+        trace = name not in self._untraced
+        shaping = Shaping(self._plans[name], self._emulator, trace=trace)
         self._shaping = shaping
         shaping.__enter__()
         shaping.start()

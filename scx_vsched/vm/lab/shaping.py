@@ -73,13 +73,14 @@ class _Saved:
 class Shaping:
     """The plan at work on a VM, from `start` to the end of the context."""
 
-    def __init__(self, plan: Plan, emulator: Emulator) -> None:
-        """Prepare; nothing is changed yet.
+    def __init__(self, plan: Plan, emulator: Emulator, *, trace: bool = True) -> None:
+        """Prepare; nothing is changed yet. Without `trace` single absences are not known.
 
         Raises:
             UserError: the VM has not the plan's vCPUs.
         """
         self.plan, self.pid, self.threads = plan, emulator.pid, emulator.threads
+        self._wants_trace = trace
         wanted = len(plan.profile.shapes)
         if len(self.threads) != wanted:
             raise UserError(f"the profile has {wanted} vCPUs and the VM {len(self.threads)}")
@@ -99,7 +100,9 @@ class Shaping:
         remove_stale(hierarchies)
         self._keeper = Keeper()
         self._groups = Groups(hierarchies, self.pid, self.threads)
-        self._trace, self.why_not_exact = try_trace(self.threads.values())
+        self._trace, self.why_not_exact = None, "not asked for"
+        if self._wants_trace:
+            self._trace, self.why_not_exact = try_trace(self.threads.values())
         return self
 
     def start(self) -> None:
