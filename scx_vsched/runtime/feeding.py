@@ -111,7 +111,7 @@ class Feeding:
         for snapshot in probe(claims, self._stopping):
             self.topology = source.topology(snapshot)
             sure = {
-                vcpu: forecast.at_ns
+                vcpu: forecast
                 for vcpu, forecast in snapshot.forecasts.items()
                 if forecast.confidence >= _SURE
             }
@@ -120,7 +120,7 @@ class Feeding:
                     self._hand_over(self._feed, self.topology, snapshot.at_ns, sure)
 
     def _hand_over(
-        self, feed: Feed, topology: Topology, at_ns: int, next_gap_ns: Mapping[int, int]
+        self, feed: Feed, topology: Topology, at_ns: int, forecasts: Mapping[int, Forecast]
     ) -> None:
         fixed = feed.fixed
         if feed.update(topology):
@@ -130,7 +130,7 @@ class Feeding:
                 "warning: on this kernel the scheduler keeps the placement that it began with; "
                 "capacities it follows"
             )
-        feed.note_probed(at_ns, next_gap_ns)
+        feed.note_probed(at_ns, forecasts)
 
 
 def placement_text(topology: Topology) -> str:
