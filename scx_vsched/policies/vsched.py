@@ -29,14 +29,22 @@ def is_clocked(vcpu: VCpu) -> bool:
     return vcpu.renews_in_ns != 0 and absent_ns(vcpu) * 8 >= vcpu.latency_ns
 
 
+def missing_ns(vcpu: VCpu) -> u64:
+    """How much of each period a vCPU that goes by the clock is away, by its share.
+
+    Absences that it slept through in part look shorter than they are, shares do not.
+    """
+    return vcpu.period_ns * (FULL_CAPACITY - min(vcpu.capacity, FULL_CAPACITY)) // FULL_CAPACITY
+
+
 def left_ns(vcpu: VCpu) -> u64:
     """How long it can go on now."""
     allowance = allowance_ns(vcpu)
     if allowance == ALWAYS_NS:
         return ALWAYS_NS
     if is_clocked(vcpu):
-        # between being given back and the next time it is away, which it then is for `latency_ns`
-        return vcpu.renews_in_ns - min(vcpu.latency_ns, vcpu.renews_in_ns)
+        # between being given back and the next time it is away
+        return vcpu.renews_in_ns - min(missing_ns(vcpu), vcpu.renews_in_ns)
     left = allowance - min(vcpu.spent_ns, allowance)
     # a quota that is renewed before it is used up goes on
     if 0 < vcpu.renews_in_ns <= left:
@@ -108,7 +116,7 @@ class VSched(Policy):
         if vcpu.is_hidden:
             return NEVER
         wait = self.away_ns(vcpu) + self.interrupted_ns(task.burst_ns, vcpu)
-        wait = self.dreaded_ns(wait + absent_ns(vcpu), vcpu)
+        wait = self.dreaded_ns(wait + self.woken_late_ns(task, vcpu), vcpu)
         wait += self.slowed_ns(task, vcpu)
         if vcpu.has_busy_sibling:
             wait += task.burst_ns * 3 // 5
@@ -117,6 +125,16 @@ class VSched(Policy):
         if vcpu.llc != near.llc:
             return wait + self.cache_us * US
         return wait + (0 if vcpu.id == near.id else US)
+
+    def woken_late_ns(self, task: Task, vcpu: VCpu) -> u64:
+        """What wakes it next time waits for the vCPU where it will have slept, if that is its way.
+
+        A vCPU that goes by the clock is away for as large a part of the time as it is not there.
+        """
+        late = absent_ns(vcpu)
+        if is_clocked(vcpu):
+            late = late * (FULL_CAPACITY - min(vcpu.capacity, FULL_CAPACITY)) // FULL_CAPACITY
+        return late * task.homing // 1024
 
     def dreaded_ns(self, wait_ns: u64, vcpu: VCpu) -> u64:
         """A mean of few long waits is worse than the same mean of many short ones."""
@@ -155,9 +173,9 @@ class VSched(Policy):
         part = min(burst_ns * 1024 // max(left, 1), 1024)
         return vcpu.latency_ns * part // 1024 * part // 1024
 
-    def hedges(self, task: Task, wait_ns: u64, second_ns: u64) -> bool:
+    def hedges(self, task: Task, vcpu: VCpu, second_ns: u64) -> bool:
         """Where even the best may not be there soon."""
-        return wait_ns >= self.hedge_us * US and second_ns < NEVER
+        return self.away_ns(vcpu) >= self.hedge_us * US and second_ns < NEVER
 
     # ---- IVH ----
 

@@ -116,9 +116,9 @@ class Hooks:
         """
         raise NotImplementedError
 
-    def hedges(self, task: Task, wait_ns: u64, second_ns: u64) -> bool:
-        """Whether the second best vCPU is woken, too, and whichever is there first takes the
-        task; waits as by `wait_ns`. Asked of idle ones.
+    def hedges(self, task: Task, vcpu: VCpu, second_ns: u64) -> bool:
+        """Whether another idle vCPU is woken beside `vcpu`, the best for `task`, and whichever is
+        there first takes it; `second_ns` is the other one's `wait_ns`.
         """
         raise NotImplementedError
 

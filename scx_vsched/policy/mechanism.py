@@ -221,10 +221,10 @@ guest = Mechanism(
         ),
         Hook(
             "hedges",
-            (_TASK, Parameter("wait_ns", "u64"), Parameter("second_ns", "u64")),
+            (_TASK, _VCPU, Parameter("second_ns", "u64")),
             "bool",
-            "Whether the second best vCPU is woken, too, and whichever is there first takes the "
-            "task; waits as by `wait_ns`. Asked of idle ones.",
+            "Whether another idle vCPU is woken beside `vcpu`, the best for `task`, and whichever "
+            "is there first takes it; `second_ns` is the other one's `wait_ns`.",
             "bvs",
         ),
         Hook(
