@@ -129,12 +129,17 @@ class VSched(Policy):
     def woken_late_ns(self, task: Task, vcpu: VCpu) -> u64:
         """What wakes it next time waits for the vCPU where it will have slept, if that is its way.
 
-        A vCPU that goes by the clock is away for as large a part of the time as it is not there.
+        That may be at any time up to twice the usual interval. One that goes by the clock is away
+        in a part of that time that is known if it is short.
         """
-        late = absent_ns(vcpu)
-        if is_clocked(vcpu):
-            late = late * (FULL_CAPACITY - min(vcpu.capacity, FULL_CAPACITY)) // FULL_CAPACITY
-        return late * task.homing // 1024
+        if not is_clocked(vcpu):
+            return absent_ns(vcpu) * task.homing // 1024
+        missing = missing_ns(vcpu)
+        ahead = 2 * min(task.interval_ns, ALWAYS_NS)
+        if ahead >= vcpu.period_ns:
+            return missing * missing // (2 * vcpu.period_ns) * task.homing // 1024
+        away = min(ahead - min(left_ns(vcpu), ahead), missing)
+        return away * (missing - away // 2) // max(ahead, 1) * task.homing // 1024
 
     def dreaded_ns(self, wait_ns: u64, vcpu: VCpu) -> u64:
         """A mean of few long waits is worse than the same mean of many short ones."""
@@ -156,7 +161,7 @@ class VSched(Policy):
         """
         latency = min(vcpu.latency_ns, ALWAYS_NS)
         if is_clocked(vcpu):
-            return 0 if left_ns(vcpu) else vcpu.renews_in_ns
+            return 0 if left_ns(vcpu) >= AWAKE_NS else vcpu.renews_in_ns
         if vcpu.runs_idle_class:
             return latency // 2 if vcpu.silent_ns >= self.silent_ms * 1000 * US else 0
         allowance = allowance_ns(vcpu)
@@ -173,9 +178,9 @@ class VSched(Policy):
         part = min(burst_ns * 1024 // max(left, 1), 1024)
         return vcpu.latency_ns * part // 1024 * part // 1024
 
-    def hedges(self, task: Task, vcpu: VCpu, second_ns: u64) -> bool:
+    def hedges(self, task: Task, vcpu: VCpu) -> bool:
         """Where even the best may not be there soon."""
-        return self.away_ns(vcpu) >= self.hedge_us * US and second_ns < NEVER
+        return self.away_ns(vcpu) >= self.hedge_us * US
 
     # ---- IVH ----
 
@@ -198,9 +203,10 @@ class VSched(Policy):
             return 0
         if target.runs_idle_class and target.silent_ns >= self.silent_ms * 1000 * US:
             return 0
-        # a small task will soon sleep, and its next wake-up waits for the vCPU it slept on
+        # a small task will soon sleep, and its next wake-up may wait for the vCPU it slept on
         small = task.burst_ns <= self.small_us * US
-        if small and absent_ns(target) > absent_ns(vcpu) + AWAKE_NS:
+        later = self.woken_late_ns(task, vcpu) + min(vcpu.latency_ns, ALWAYS_NS)
+        if small and self.woken_late_ns(task, target) > later:
             return 0
         there = left_ns(target)
         here = left_ns(vcpu)

@@ -116,9 +116,9 @@ class Hooks:
         """
         raise NotImplementedError
 
-    def hedges(self, task: Task, vcpu: VCpu, second_ns: u64) -> bool:
-        """Whether another idle vCPU is woken beside `vcpu`, the best for `task`, and whichever is
-        there first takes it; `second_ns` is the other one's `wait_ns`.
+    def hedges(self, task: Task, vcpu: VCpu) -> bool:
+        """Whether `task` waits in the queue of the cache of `vcpu`, the best for it and idle, and
+        a second one is woken, too: whichever is there first takes it.
         """
         raise NotImplementedError
 

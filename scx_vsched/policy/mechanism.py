@@ -221,10 +221,10 @@ guest = Mechanism(
         ),
         Hook(
             "hedges",
-            (_TASK, _VCPU, Parameter("second_ns", "u64")),
+            (_TASK, _VCPU),
             "bool",
-            "Whether another idle vCPU is woken beside `vcpu`, the best for `task`, and whichever "
-            "is there first takes it; `second_ns` is the other one's `wait_ns`.",
+            "Whether `task` waits in the queue of the cache of `vcpu`, the best for it and idle, "
+            "and a second one is woken, too: whichever is there first takes it.",
             "bvs",
         ),
         Hook(
