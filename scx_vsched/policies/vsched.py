@@ -163,9 +163,12 @@ class VSched(Policy):
         if is_clocked(vcpu):
             return 0 if left_ns(vcpu) >= AWAKE_NS else vcpu.renews_in_ns
         if vcpu.runs_idle_class:
-            return latency // 2 if vcpu.silent_ns >= self.silent_ms * 1000 * US else 0
-        allowance = allowance_ns(vcpu)
-        away = absent_ns(vcpu) * min(vcpu.silent_ns, allowance) // max(allowance, 1)
+            silent = vcpu.silent_ns
+            if silent >= self.silent_ms * 1000 * US:
+                return latency // 2
+            gone = min(silent * 1024 // max(allowance_ns(vcpu), 1), 1024)
+            return (latency - min(silent // 2, latency)) * gone // 1024
+        away = absent_ns(vcpu)
         if left_ns(vcpu):
             return away
         return max(away, latency - min(vcpu.rested_ns, latency))
