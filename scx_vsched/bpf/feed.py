@@ -1,8 +1,8 @@
 """Hands the topology to a scheduler: constants before it is loaded, tables then and while it runs.
 
 The layouts are those of `struct vcpu`, `struct llc_info` and `struct activity` in
-templates/guest/maps.h.j2, which says how its two copies of the topology change places, and the first
-two members of `struct usage` in templates/guest/usage.h.j2.
+templates/guest/maps.h.j2, which says how its two copies of the topology change places. Of `struct
+usage` in templates/guest/usage.h.j2 the first two members are written.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scx_vsched.topology.domains import Domains
     from scx_vsched.topology.measured import MeasuredTopology
     from scx_vsched.topology.model import Topology
+    from scx_vsched.topology.prediction import Forecast
     from scx_vsched.topology.snapshot import ProbeSnapshot
 
     type Snapshots = Callable[[Mapping[int, Domains], threading.Event], Iterator[ProbeSnapshot]]

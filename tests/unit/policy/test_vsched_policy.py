@@ -163,6 +163,13 @@ def test_who_has_more_time_left_is_worth_more() -> None:
     assert worth(other) > worth(replace(other, llc=1))
 
 
+def test_nobody_moves_for_good_beside_a_busy_sibling_unless_it_has_next_to_nothing() -> None:
+    beside = replace(DEDICATED, has_busy_sibling=True)
+    assert worth(beside) == 0, "a fifth is gained for the two, half of a vCPU was there"
+    assert worth(beside, replace(HALF, spent_ns=4 * MS, capacity=150)) > 0
+    assert worth(replace(HALF, id=2, stack=2, has_busy_sibling=True)) > 0, "only for an absence"
+
+
 def test_siblings_on_the_same_thread_and_hidden_vcpus_are_worth_nothing() -> None:
     assert worth(replace(HALF, id=2, stack=1)) == 0
     assert worth(replace(DEDICATED, is_hidden=True)) == 0
