@@ -16,9 +16,8 @@ from scx_vsched.errors import UserError
 from scx_vsched.sim.compare import measures
 from scx_vsched.sim.profile import machine_named
 from scx_vsched.sim.run import Options
+from scx_vsched.sim.scenarios import SCENARIOS, prepared, threads
 from scx_vsched.sim.scheduler import DEFAULT, prepare
-from scx_vsched.sim.unseen import unseen_machine
-from scx_vsched.sim.workload_file import load_workload, parse_workload
 from scx_vsched.vm.intervals import ratio
 
 if TYPE_CHECKING:
@@ -27,37 +26,18 @@ if TYPE_CHECKING:
     from scx_vsched.sim.machine import Machine
     from scx_vsched.sim.report import Measure
     from scx_vsched.sim.run import Outcome
+    from scx_vsched.sim.scenarios import Load, Scenario
     from scx_vsched.sim.scheduler import Scheduler
     from scx_vsched.sim.workload import Workload
     from scx_vsched.vm.intervals import Ratio
 
-__all__ = ["Scenario", "Settings", "markdown", "measure"]
+__all__ = ["TITLES", "Settings", "markdown", "measure"]
 
 _S = 1_000_000_000
 _LEARN_S = 5  # what probers need before anything is measured
 _OFF = ("bvs", "ivh", "rwc")
-_THREADS = """
-description = "computing threads"
-metrics = ["done"]
-[[program]]
-name = "worker"
-steps = ["compute 1ms", "mark done", "forever"]
-[[tasks]]
-program = "worker"
-count = {count}
-"""
-# What counts, and for how long one of it computes on a whole hardware thread, in us.
-_THROUGHPUT = {
-    "compute": ("done", 1_000),
-    "half": ("done", 1_000),
-    "barrier": ("rounds", 2_000),
-    "locks": ("done", 420),
-    "spinlocks": ("done", 420),
-    "forktree": ("jobs", 12_000),
-    "pipeline": ("items", 430),
-}
-_DRAWN = "drawn "
-_WAITS = ("waiting", "latency")
+_MOVED = "Migration in the middle"
+TITLES = (*SCENARIOS, _MOVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,31 +46,6 @@ class Settings:
 
     seeds: int = 3
     seconds: int = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """A machine and a workload; `count` replaces the workload by threads."""
-
-    profile: str
-    workload: str
-    contended: bool = False
-    count: int = 0
-
-    @property
-    def title(self) -> str:
-        """How the tables call it."""
-        what = f"{self.count} threads" if self.count else self.workload
-        return f"{self.profile}{', contended' if self.contended else ''}: {what}"
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """What of a load counts; throughput also says how long one piece computes, in us."""
-
-    load: Load
-    measure: str
-    piece_us: int = 0
 
 
 @functools.cache
@@ -106,16 +61,6 @@ def _variants() -> dict[str, Scheduler]:
         "RWC": prepare("vsched", tunables=only("rwc")),
         "all": prepare("vsched"),
     }
-
-
-def _prepare(load: Load) -> tuple[Machine, Workload]:
-    if load.profile.startswith(_DRAWN):
-        machine = unseen_machine(int(load.profile.removeprefix(_DRAWN)))
-    else:
-        machine = machine_named(load.profile, contended=load.contended)
-    if load.count:
-        return machine, parse_workload(_THREADS.format(count=load.count), load.title, machine)
-    return machine, load_workload(load.workload, machine)
 
 
 def _run(scheduler: Scheduler, machine: Machine, load: Workload, options: Options) -> Outcome:
@@ -164,7 +109,7 @@ class Found:
 
 @functools.cache
 def _found(of: Load, settings: Settings) -> Found:
-    machine, load = _prepare(of)
+    machine, load = prepared(of)
     samples: dict[str, list[Mapping[Measure, float]]] = {}
     waited = 0
     for name, scheduler in _variants().items():
@@ -185,59 +130,6 @@ def measure(scenario: Scenario, settings: Settings) -> Row:
     chosen = next(m for m in found.samples["default"][0] if m.name == scenario.measure)
     values = {name: [of[chosen] for of in each] for name, each in found.samples.items()}
     return Row(scenario, chosen.better, chosen.unit, values, found.longest_wait_ms, found.capacity)
-
-
-def _sweep(*, contended: bool = False) -> list[Scenario]:
-    return [
-        Scenario(Load("half-time", "", contended, count), "done", 1_000)
-        for count in (1, 2, 4, 6, 8, 10, 12, 14, 16)
-    ]
-
-
-def _throughput(profile: str, *workloads: str, contended: bool = False) -> list[Scenario]:
-    return [
-        Scenario(Load(profile, workload, contended), *_THROUGHPUT[workload])
-        for workload in workloads or _THROUGHPUT
-    ]
-
-
-def _tails(profile: str, *pairs: tuple[str, str], contended: bool = False) -> list[Scenario]:
-    """p95 and p99 of each workload and metric."""
-    return [
-        Scenario(Load(profile, workload, contended), f"{metric} {part}")
-        for workload, metric in pairs
-        for part in ("p95", "p99")
-    ]
-
-
-_LATENCIES = tuple((workload, "latency") for workload in ("requests", "mixed", "rpc", "rpc-mixed"))
-SCENARIOS: dict[str, list[Scenario]] = {
-    "BVS": _tails(
-        "asym-latency",
-        *((workload, metric) for workload in ("rpc", "rpc-mixed") for metric in _WAITS),
-        ("requests", "latency"),
-        ("mixed", "latency"),
-    ),
-    "IVH": _sweep(),
-    "IVH, contended": _sweep(contended=True),
-    "RWC": _throughput("harmful", "barrier", "compute"),
-    "RCVM": _throughput("rcvm", contended=True),
-    "RCVM, latency": _tails("rcvm", *_LATENCIES, ("periodic", "latency"), contended=True),
-    "HPVM, throughput": _throughput("hpvm-paper", contended=True),
-    "HPVM": _tails("hpvm-paper", *_LATENCIES, ("rpc-mixed", "waiting"), contended=True),
-    "Dedicated": [
-        *_throughput("16", *(name for name in _THROUGHPUT if name != "spinlocks")),
-        Scenario(Load("16", "requests"), "latency p99"),
-    ],
-    "Drawn, throughput": [
-        row for number in range(1, 9) for row in _throughput(f"{_DRAWN}{number}", "half", "barrier")
-    ],
-    "Drawn, latency": [
-        row
-        for number in range(1, 9)
-        for row in _tails(f"{_DRAWN}{number}", ("requests", "latency"), ("rpc-mixed", "latency"))
-    ],
-}
 
 
 def _cell(row: Row, name: str) -> str:
@@ -272,7 +164,7 @@ def _mean(rows: Sequence[Row], name: str) -> float:
 def _recovery(settings: Settings, say: Callable[[str], None]) -> list[str]:
     """How soon throughput is back after the machine moved: counts second by second."""
     machine = machine_named("moved")
-    load = parse_workload(_THREADS.format(count=4), "threads", machine)
+    load = threads(4, machine)
     lines = [
         "| seconds after the move | "
         + " | ".join(str(s) for s in range(1, 9))
@@ -297,12 +189,19 @@ def _recovery(settings: Settings, say: Callable[[str], None]) -> list[str]:
     return lines
 
 
-def markdown(settings: Settings, say: Callable[[str], None] = lambda _: None) -> str:
-    """All tables."""
+def markdown(
+    settings: Settings, only: Sequence[str] = (), say: Callable[[str], None] = lambda _: None
+) -> str:
+    """The tables, or `only` those with these titles; UserError for a title that there is not."""
     lines: list[str] = []
-    for title, scenarios in SCENARIOS.items():
+    for title in only or TITLES:
+        if title not in TITLES:
+            raise UserError(f"there is no table {title}", f"one of: {'; '.join(TITLES)}")
+        if title == _MOVED:
+            lines += [f"### {title}", "", *_recovery(settings, say), ""]
+            continue
         rows = []
-        for scenario in scenarios:
+        for scenario in SCENARIOS[title]:
             say(f"{title}: {scenario.load.title}, {scenario.measure}")
             rows.append(measure(scenario, settings))
         means = ", ".join(
@@ -312,5 +211,4 @@ def markdown(settings: Settings, say: Callable[[str], None] = lambda _: None) ->
         best = max(row.gain("all").value for row in rows)
         lines += [f"### {title}", "", *_table(rows), ""]
         lines += [f"Geometric means: {means}. All: median {middle:.2f}x, best {best:.2f}x.", ""]
-    lines += ["### Migration in the middle", "", *_recovery(settings, say), ""]
     return "\n".join(lines)
