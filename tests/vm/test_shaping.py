@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.vm,
+    pytest.mark.alone,
     pytest.mark.skipif(os.geteuid() != 0, reason="shaping a VM needs root"),
     pytest.mark.skipif(len(host_cpus()) < 2, reason="needs two host CPUs"),
 ]
