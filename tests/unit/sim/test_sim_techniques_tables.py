@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from typer.testing import CliRunner
 
 from scx_vsched.cli.app import app
-
-
-def tables(*arguments: str) -> tuple[int, str]:
-    told = CliRunner().invoke(app, ["sim", "techniques", *arguments])
-    return told.exit_code, told.output
+from scx_vsched.errors import UserError
+from scx_vsched.sim.techniques import Settings, markdown
 
 
 def test_throughput_is_shown_as_a_share_of_what_the_vcpus_can_do() -> None:
-    code, text = tables("--only", "RWC", "--seeds", "2", "--seconds", "1")
-    assert code == 0
+    options = ["--only", "RWC", "--seeds", "2", "--seconds", "1"]
+    told = CliRunner().invoke(app, ["sim", "techniques", *options])
+    assert told.exit_code == 0
+    text = told.output
     assert text.count("### ") == 1
     compute = next(line for line in text.splitlines() if "harmful: compute" in line)
     assert "| 100% → 100% |" in compute
@@ -27,6 +27,5 @@ def test_throughput_is_shown_as_a_share_of_what_the_vcpus_can_do() -> None:
 
 
 def test_a_table_that_there_is_not_is_named() -> None:
-    code, text = tables("--only", "BWC")
-    assert code == 1
-    assert "there is no table BWC" in text
+    with pytest.raises(UserError, match="there is no table BWC"):
+        markdown(Settings(), ["BWC"])
