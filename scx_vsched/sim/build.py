@@ -59,7 +59,7 @@ _FLAGS = (
 _CLANG_FLAGS = ("-Wno-unknown-warning-option",)
 _KFUNCS = '#include "scx.h"'
 # Counters of the mechanism that must be 0 once no task is left.
-_COUNTERS = (("vcpus", "queued"), ("llc_states", "queued"), ("groups", "active"))
+_COUNTERS = (("vcpus", "queued"), ("vcpus", "llc.queued"), ("groups", "active"))
 # Says of a vCPU that tasks may wait beside it although it is idle.
 _HIDDEN = ("usages", "hidden")
 _MAP = re.compile(r"\nstruct \{([^}]*)\} (\w+) SEC\(\"\.maps\"\);")
