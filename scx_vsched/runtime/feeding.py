@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scx_vsched.topology.domains import Domains
     from scx_vsched.topology.measured import MeasuredTopology
     from scx_vsched.topology.model import Topology
+    from scx_vsched.topology.prediction import Forecast
     from scx_vsched.topology.snapshot import ProbeSnapshot
 
     type Snapshots = Callable[[Mapping[int, Domains], threading.Event], Iterator[ProbeSnapshot]]
@@ -121,7 +122,7 @@ class Feeding:
             last = snapshot, self._feed
             self.topology = source.topology(snapshot)
             sure = {
-                vcpu: forecast.at_ns
+                vcpu: forecast
                 for vcpu, forecast in snapshot.forecasts.items()
                 if forecast.confidence >= _SURE
             }
@@ -130,7 +131,7 @@ class Feeding:
                     self._hand_over(self._feed, self.topology, snapshot.at_ns, sure)
 
     def _hand_over(
-        self, feed: Feed, topology: Topology, at_ns: int, next_gap_ns: Mapping[int, int]
+        self, feed: Feed, topology: Topology, at_ns: int, forecasts: Mapping[int, Forecast]
     ) -> None:
         fixed = feed.fixed
         if feed.update(topology):
@@ -140,7 +141,7 @@ class Feeding:
                 "warning: on this kernel the scheduler keeps the placement that it began with; "
                 "capacities it follows"
             )
-        feed.note_probed(at_ns, next_gap_ns)
+        feed.note_probed(at_ns, forecasts)
 
 
 def placement_text(topology: Topology) -> str:

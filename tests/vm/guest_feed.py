@@ -19,6 +19,7 @@ from scx_vsched.runtime.session import document_topology, fed
 from scx_vsched.topology.convert import build_topology
 from scx_vsched.topology.domains import numbered
 from scx_vsched.topology.measure import Activity, VCpuMeasure
+from scx_vsched.topology.prediction import Forecast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -266,7 +267,7 @@ def capacity(guest: Guest, object_path: str, seconds: float) -> dict[str, Any]:
             time.sleep(seconds)
             rates[share] = (scheduler.clock(2) - vtime) / (_ran_ns(spinner) - ran)
         activity = scheduler.feed.activity(2)
-        scheduler.feed.note_probed(12345, {1: 67890})
+        scheduler.feed.note_probed(12345, {1: Forecast(67890, 4e6, 0.9, None)})
         return {
             "rates": rates,
             "epoch": scheduler.feed.epoch,

@@ -215,6 +215,6 @@ def _check_corunners(profile: Profile, shapes: Sequence[VcpuShape]) -> None:
                 f"the kernel keeps real-time threads below 95 %",
                 f"give it at least {1 - _MAX_CORUNNER:.0%}, or shape it by quota or freezer",
             )
-        pattern = (shape.quota_us, shape.period_us, shape.phase_us)
+        pattern = (shape.quota_us, shape.period_us, shape.phase_us or 0)
         if patterns.setdefault(shape.cpus[0], pattern) != pattern:
             raise UserError(f"{where}: host CPU {shape.cpus[0]} already has another co-runner")
