@@ -26,7 +26,7 @@ from scx_vsched.policy.views import VIEWS, field_info
 from scx_vsched.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from scx_vsched.policy.program import PolicyProgram
 
@@ -189,8 +189,15 @@ def _number_lines(text: str, name: str) -> str:
     )
 
 
-def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
-    """C source of the scheduler that `program` describes, less the features in `without`."""
+def render(
+    program: PolicyProgram,
+    without: Collection[str] = (),
+    elsewhere: Mapping[str, str] | None = None,
+) -> str:
+    """C source of the scheduler that `program` describes, less the features in `without`.
+
+    `elsewhere` has the C of hooks that something else compiles.
+    """
     meta = describe(program, without)
     program = _without_hooks(program, meta.features)
     tracked = _tracked(program)
@@ -218,6 +225,6 @@ def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
         kept=describe_kept(program, meta.features),
         counters=program.counters,
         hooked=frozenset(f.name for f in program.functions if f.kind == "hook"),
-        hooks=emit_c(program, reserved_identifiers(), macros=_macros()),
+        hooks=emit_c(program, reserved_identifiers(), macros=_macros(), elsewhere=elsewhere),
     )
     return _number_lines(text, f"{ops_name}.bpf.c")

@@ -1,0 +1,54 @@
+"""The backend as a whole: which hooks it takes, their C, and the linked object."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scx_vsched.backend.compiler import compile_functions
+from scx_vsched.backend.fits import Unfit, check_fit
+from scx_vsched.backend.link import link
+from scx_vsched.backend.lower import lower
+from scx_vsched.backend.shim import shim
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from scx_vsched.backend.lower import Lowered
+    from scx_vsched.policy.program import PolicyProgram
+
+__all__ = ["Taken", "build_with", "take"]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What the backend compiles, by the function's name, and why it does not take others."""
+
+    functions: Mapping[str, Lowered]
+    c: Mapping[str, str]  # what stands in the generated C for each
+    left: Mapping[str, str]
+
+
+def take(program: PolicyProgram, names: Iterable[str], prefix: str = "hook") -> Taken:
+    """Sorts the functions called `names` of `program`; `prefix` is that of their names in C."""
+    functions, c, left = {}, {}, {}
+    for name in names:
+        try:
+            check_fit(program, name)
+            functions[name] = lower(program, name)
+        except Unfit as reason:
+            left[name] = str(reason)
+        else:
+            c[name] = shim(program, name, functions[name], f"{prefix}_{name}")
+    return Taken(functions, c, left)
+
+
+def build_with(taken: Taken, compile_rest: Callable[[Path], None], out: Path) -> None:
+    """Links what `compile_rest` makes with the functions taken; raises UserError."""
+    with tempfile.TemporaryDirectory(prefix="scx_vsched.") as folder:
+        rest, hooks = Path(folder, "mechanism.o"), Path(folder, "hooks.o")
+        compile_rest(rest)
+        hooks.write_bytes(compile_functions(tuple(taken.functions.values())))
+        link((rest, hooks), out)
