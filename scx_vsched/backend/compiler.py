@@ -1,6 +1,6 @@
 """Has pythonbpf compile functions in this process, with llvmlite's LLVM: no `opt`, no `llc`.
 
-pythonbpf makes LLVM's text; its functions `scx_slot`, `scx_hide` and `scx_line` are ours, entered
+pythonbpf makes LLVM's text; its functions `scx_input`, `scx_hide` and `scx_line` are ours, entered
 in its table of helpers. What it reports as a mere warning ends the build.
 """
 

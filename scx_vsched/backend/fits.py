@@ -1,7 +1,7 @@
 """Which hooks the second backend takes: those that only compute their result from what they read.
 
-All that a hook reads is handed to it when it begins, in slots of eight bytes: fields of views,
-tunables, state, the time. What a hook changes would have to be seen by its next read, by others at
+All that a hook reads is handed to it when it begins, in a struct: fields of views, tunables,
+state, the time. What a hook changes would have to be seen by its next read, by others at
 the same moment and in order, so whatever changes anything is left to clang.
 """
 
@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 from scx_vsched.policy import ir
 from scx_vsched.policy.callgraph import calls_of
+from scx_vsched.policy.types import IntType
 
 if TYPE_CHECKING:
     from scx_vsched.policy.program import PolicyProgram
 
-__all__ = ["MAX_SLOTS", "Inputs", "Unfit", "check_fit", "reachable"]
+__all__ = ["MAX_BYTES", "Inputs", "Unfit", "check_fit", "reachable", "size_of"]
 
-MAX_SLOTS = 16
-"""128 of the 512 bytes that a chain of calls has for its stack."""
+MAX_BYTES = 128
+"""Of what a hook reads; a chain of calls has 512 bytes for its stack."""
 
 
 class Unfit(Exception):
@@ -30,24 +31,34 @@ _NOWHERE = ir.Span(0, 0, 0, 0)
 
 
 class Inputs:
-    """What a function reads from outside, in terms of its own parameters; a slot for each."""
+    """What a function reads from outside, in terms of its own parameters: members of a struct."""
 
     def __init__(self) -> None:
-        self._slots: dict[ir.Expr, int] = {}
+        self._offsets: dict[ir.Expr, int] = {}
+        self._size = 0
 
-    def slot(self, expr: ir.Expr) -> int:
-        """The slot of what `expr` reads; raises Unfit when there are too many."""
+    def offset(self, expr: ir.Expr) -> int:
+        """Where the struct has what `expr` reads; raises Unfit when it gets too large."""
         key = dataclasses.replace(expr, span=_NOWHERE)
         if isinstance(key, ir.StateRef) and isinstance(key.owner, ir.ViewRef):
             key = dataclasses.replace(key, owner=dataclasses.replace(key.owner, span=_NOWHERE))
-        if key not in self._slots and len(self._slots) == MAX_SLOTS:
-            raise Unfit(f"reads more than {MAX_SLOTS} fields and tunables")
-        return self._slots.setdefault(key, len(self._slots))
+        if key not in self._offsets:
+            width = size_of(key.type)
+            self._offsets[key] = -(-self._size // width) * width  # aligned, as C does
+            self._size = self._offsets[key] + width
+        if self._size > MAX_BYTES:
+            raise Unfit(f"reads more than {MAX_BYTES} bytes of fields and tunables")
+        return self._offsets[key]
 
     @property
     def expressions(self) -> tuple[ir.Expr, ...]:
-        """What is in the slots, in order."""
-        return tuple(self._slots)
+        """What the struct has, in order."""
+        return tuple(self._offsets)
+
+
+def size_of(kind: ir.ScalarType) -> int:
+    """Bytes that a value takes."""
+    return kind.bits // 8 if isinstance(kind, IntType) else 1
 
 
 def reachable(program: PolicyProgram, name: str) -> tuple[ir.Function, ...]:

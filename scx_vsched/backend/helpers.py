@@ -1,4 +1,4 @@
-"""What the text calls beside Python's own: `scx_slot`, `scx_hide`, `scx_line`.
+"""What the text calls beside Python's own: `scx_input`, `scx_hide`, `scx_line`.
 
 pythonbpf keeps a table of helpers by name, each a function that writes LLVM's instructions; these
 are three more. The last also gives a function what the kernel asks of it: its type, and the line of
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["registered"]
 
-_SLOT = 8  # bytes
 _WORD = ir.IntType(64)
 _POINTER_TAG, _UNSIGNED = "DW_TAG_pointer_type", "DW_ATE_unsigned"
 
@@ -31,7 +30,7 @@ def registered(functions: Sequence[Lowered]) -> Iterator[None]:
     """The three are in pythonbpf's table, for these functions."""
     lines = _Lines({function.name: function for function in functions})
     table: dict[str, Any] = HelperHandlerRegistry._handlers  # noqa: SLF001 - it has no way out
-    mine = {"scx_slot": _slot, "scx_hide": _hide, "scx_line": lines.goto}
+    mine = {"scx_input": _input, "scx_hide": _hide, "scx_line": lines.goto}
     for name, handler in mine.items():
         HelperHandlerRegistry.register(name, param_types=[])(handler)
     try:
@@ -41,11 +40,14 @@ def registered(functions: Sequence[Lowered]) -> Iterator[None]:
             table.pop(name, None)
 
 
-def _slot(call: Any, _map: Any, _context: Any, builder: Any, func: Any, _names: Any) -> Any:
-    """`scx_slot(n)`: the n-th u64 behind the function's only argument."""
-    offset = ir.Constant(_WORD, call.args[0].value * _SLOT)
-    at = builder.gep(func.args[0], [offset], source_etype=ir.IntType(8))
-    return builder.load(at, typ=_WORD), IntTy(64, signed=False)
+def _input(call: Any, _map: Any, _context: Any, builder: Any, func: Any, _names: Any) -> Any:
+    """`scx_input(offset, size)`: what is there behind the function's only argument, in bytes."""
+    offset, size = (argument.value for argument in call.args)
+    kind = ir.IntType(8 * size)
+    at = builder.gep(func.args[0], [ir.Constant(_WORD, offset)], source_etype=ir.IntType(8))
+    # as wide as its variable, so that the sign does not matter; but for truth values, which are 0
+    # or 1 in a byte
+    return builder.load(at, typ=kind), IntTy(8 * size, signed=False)
 
 
 def _hide(call: Any, _map: Any, _context: Any, builder: Any, _func: Any, names: Any) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scx_vsched.backend import arithmetic
-from scx_vsched.backend.fits import Inputs, Unfit
+from scx_vsched.backend.fits import Inputs, Unfit, size_of
 from scx_vsched.backend.text import U64, Value, Writer
 from scx_vsched.policy import ir
 from scx_vsched.policy.types import INT_TYPES, IntType
@@ -30,7 +30,7 @@ S64 = INT_TYPES["s64"]
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """A function as text, and what the slots of its argument hold."""
+    """A function as text, and what the struct behind its argument holds."""
 
     name: str
     source: str
@@ -87,7 +87,7 @@ class _Lowering:
         )
 
     def _input(self, expr: ir.Expr) -> Value:
-        return self.w.let(expr.type, f"scx_slot({self.inputs.slot(expr)})")
+        return self.w.let(expr.type, f"scx_input({self.inputs.offset(expr)}, {size_of(expr.type)})")
 
     def _goto(self, frame: _Frame, span: ir.Span) -> None:
         filename = frame.function.filename

@@ -18,8 +18,8 @@ __all__ = ["shim"]
 def shim(program: PolicyProgram, name: str, lowered: Lowered, c_name: str) -> str:
     """The function `name` of `program` in C as `c_name`, which calls `lowered`.
 
-    Hidden, so that the linked function is a static one to the verifier: it then knows of the slots
-    and of the result what it would know of C's.
+    Hidden, so that the linked function is a static one to the verifier: it then knows of what is
+    handed over and of the result what it would know of C's.
     """
     function = program.function(name)
     variables = {p.name: p.name for p in function.parameters}
@@ -30,20 +30,25 @@ def shim(program: PolicyProgram, name: str, lowered: Lowered, c_name: str) -> st
         else f"{p.type.name} {p.name}"
         for p in function.parameters
     ]
-    slots = [f"\t\t{expressions.bare(expr)}," for expr in lowered.inputs] or ["\t\t0,"]
+    read = lowered.inputs or (ir.Const(function.span, ir.BOOL, 0),)
+    members = [f"\t\t{expr.type.name} read{i};" for i, expr in enumerate(read)]
+    values = [f"\t\t{expressions.bare(expr)}," for expr in read]
     test = " != 0" if function.returns == ir.BOOL else ""
+    head = f"static __always_inline {function.returns.name} {c_name}("
     return "\n".join(
         [
-            f"/* {function.source_name}, compiled by pythonbpf */",
-            f'u64 {lowered.name}(void *slots) __attribute__((visibility("hidden")));',
+            f"/* {function.source_name}, compiled by pythonbpf from what it reads. */",
+            f'u64 {lowered.name}(void *read) __attribute__((visibility("hidden")));',
             "",
-            f"static __always_inline {function.returns.name} {c_name}(" + ",\n\t\t".join(parameters or ["void"]) + ")",
+            head + ",\n\t\t".join(parameters or ["void"]) + ")",
             "{",
-            "\tu64 slots[] = {",
-            *slots,
+            "\tstruct {",
+            *members,
+            "\t} read = {",
+            *values,
             "\t};",
             "",
-            f"\treturn {lowered.name}(slots){test};",
+            f"\treturn {lowered.name}(&read){test};",
             "}",
             "",
         ]

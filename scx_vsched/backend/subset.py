@@ -90,7 +90,9 @@ def _value(node: ast.expr, names: dict[str, str]) -> None:
         case ast.Compare(left=left, ops=[op], comparators=[right]) if isinstance(op, _COMPARISONS):
             if _name(left, names) != _name(right, names):
                 raise _outside(node)
-        case ast.Call(func=ast.Name(id="scx_slot"), args=[ast.Constant(value=int())], keywords=[]):
+        case ast.Call(
+            ast.Name("scx_input"), [ast.Constant(int()), ast.Constant(1 | 2 | 4 | 8)], []
+        ):
             pass
         case ast.Call(func=ast.Name(id="scx_hide"), args=[argument], keywords=[]):
             _name(argument, names)

@@ -118,7 +118,7 @@ def draw_functions(rng: random.Random, count: int, *, stateful: bool) -> list[Fu
                 views=views,
                 full=not helper,
             )
-            if len(function.source()) < (LARGEST if stateful else LARGEST // 2):
+            if len(function.source()) < (LARGEST if stateful else LARGEST // 3):
                 break
         made.append(function)
         if helper:
