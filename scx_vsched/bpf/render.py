@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from scx_vsched.policy.program import PolicyProgram
 
-__all__ = ["describe", "include_dir", "render", "reserved_identifiers"]
+__all__ = ["describe", "hooks_in_use", "include_dir", "render", "reserved_identifiers"]
 
 _OPS_NAME_LEN = 100  # the kernel's limit is 127
 _META_LINE = 88  # characters of the description in each C string
@@ -149,6 +149,12 @@ def _without_hooks(program: PolicyProgram, features: Collection[str]) -> PolicyP
     return dataclasses.replace(program, functions=functions)
 
 
+def hooks_in_use(program: PolicyProgram, without: Collection[str] = ()) -> tuple[str, ...]:
+    """The names of the hooks that an object less the features in `without` has."""
+    used = _without_hooks(program, describe(program, without).features)
+    return tuple(function.name for function in used.functions if function.kind == "hook")
+
+
 def _tracked(program: PolicyProgram) -> frozenset[str]:
     """The fields that the mechanism has to keep because a hook reads them."""
     return frozenset(
@@ -196,9 +202,9 @@ def render(
 ) -> str:
     """C source of the scheduler that `program` describes, less the features in `without`.
 
-    `elsewhere` has the C of hooks that something else compiles.
+    `elsewhere` has the C of hooks that pythonbpf compiles.
     """
-    meta = describe(program, without)
+    meta = dataclasses.replace(describe(program, without), pythonbpf=tuple(elsewhere or ()))
     program = _without_hooks(program, meta.features)
     tracked = _tracked(program)
     techniques = {hook.feature for hook in program.mechanism.hooks if hook.feature}
