@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from scx_vsched.backend.text import Writer
     from scx_vsched.policy.ir import ScalarType
 
-__all__ = ["absolute", "bit_count", "compare", "divide", "extremum", "invert", "lowest_bit", "shift"]
+__all__ = [
+    "absolute",
+    "bit_count",
+    "compare",
+    "divide",
+    "extremum",
+    "invert",
+    "lowest_bit",
+    "shift",
+]
 
 S64, U32 = INT_TYPES["s64"], INT_TYPES["u32"]
 _SWAPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}

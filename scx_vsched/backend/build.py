@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scx_vsched.backend.compiler import compile_functions
-from scx_vsched.backend.fits import Unfit, check_fit
+from scx_vsched.backend.fits import UnfitError, check_fit
 from scx_vsched.backend.link import link
 from scx_vsched.backend.lower import lower
 from scx_vsched.backend.shim import shim
@@ -38,7 +38,7 @@ def take(program: PolicyProgram, names: Iterable[str], prefix: str = "hook") -> 
         try:
             check_fit(program, name)
             functions[name] = lower(program, name)
-        except Unfit as reason:
+        except UnfitError as reason:
             left[name] = str(reason)
         else:
             c[name] = shim(program, name, functions[name], f"{prefix}_{name}")

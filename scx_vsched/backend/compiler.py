@@ -1,7 +1,7 @@
 """Has pythonbpf compile functions in this process, with llvmlite's LLVM: no `opt`, no `llc`.
 
-pythonbpf makes LLVM's text; its functions `scx_input`, `scx_hide` and `scx_line` are ours, entered
-in its table of helpers. What it reports as a mere warning ends the build.
+pythonbpf makes LLVM's text; the functions of `helpers` are ours, entered in its table. What it
+reports as a mere warning ends the build.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scx_vsched.backend.subset import NotInSubset, check_subset
+from scx_vsched.backend.subset import SubsetError, check_subset
 from scx_vsched.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from scx_vsched.backend.lower import Lowered
 
-__all__ = ["PYTHONBPF", "BackendError", "compile_functions", "compile_module", "require"]
+__all__ = ["PYTHONBPF", "BackendError", "compile_functions", "compile_programs", "require"]
 
 PYTHONBPF = "0.2.0"  # what the list in `subset` was found out with
 _HINT = f"install it: pip install 'scx_vsched[pythonbpf]', or pip install pythonbpf=={PYTHONBPF}"
@@ -60,18 +60,28 @@ def compile_functions(functions: Sequence[Lowered]) -> bytes:
     source = "\n".join(function.source for function in functions)
     try:
         check_subset(source)
-    except NotInSubset as error:
+    except SubsetError as error:
         raise BackendError(f"{error} is outside of what it compiles rightly") from None
     require()
     from scx_vsched.backend.helpers import registered  # noqa: PLC0415 - needs llvmlite
 
     with registered(functions):
-        return compile_module(_LICENSE + source)
+        return _compile(_LICENSE + source)
 
 
-def compile_module(source: str) -> bytes:
-    """A BPF object of a text in pythonbpf's Python; raises UserError, BackendError."""
+def compile_programs(source: str, fields: Mapping[str, tuple[int, int]]) -> bytes:
+    """A BPF object of whole programs in pythonbpf's Python; raises UserError, BackendError.
+
+    `fields` are the members that `scx_field` reads, with their offsets and sizes in bytes.
+    """
     require()
+    from scx_vsched.backend.helpers import registered  # noqa: PLC0415 - needs llvmlite
+
+    with registered(fields=fields):
+        return _compile(source)
+
+
+def _compile(source: str) -> bytes:
     import pythonbpf  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="scx_vsched.") as folder, _strict() as complaints:

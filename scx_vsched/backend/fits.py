@@ -17,13 +17,13 @@ from scx_vsched.policy.types import IntType
 if TYPE_CHECKING:
     from scx_vsched.policy.program import PolicyProgram
 
-__all__ = ["MAX_BYTES", "Inputs", "Unfit", "check_fit", "reachable", "size_of"]
+__all__ = ["MAX_BYTES", "Inputs", "UnfitError", "check_fit", "reachable", "size_of"]
 
 MAX_BYTES = 128
 """Of what a hook reads; a chain of calls has 512 bytes for its stack."""
 
 
-class Unfit(Exception):
+class UnfitError(Exception):
     """The backend does not take a function, and why: completes "`name` …"."""
 
 
@@ -38,7 +38,7 @@ class Inputs:
         self._size = 0
 
     def offset(self, expr: ir.Expr) -> int:
-        """Where the struct has what `expr` reads; raises Unfit when it gets too large."""
+        """Where the struct has what `expr` reads; raises UnfitError when it gets too large."""
         key = dataclasses.replace(expr, span=_NOWHERE)
         if isinstance(key, ir.StateRef) and isinstance(key.owner, ir.ViewRef):
             key = dataclasses.replace(key, owner=dataclasses.replace(key.owner, span=_NOWHERE))
@@ -47,8 +47,13 @@ class Inputs:
             self._offsets[key] = -(-self._size // width) * width  # aligned, as C does
             self._size = self._offsets[key] + width
         if self._size > MAX_BYTES:
-            raise Unfit(f"reads more than {MAX_BYTES} bytes of fields and tunables")
+            raise UnfitError(f"reads more than {MAX_BYTES} bytes of fields and tunables")
         return self._offsets[key]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the struct, in whole words."""
+        return max(8, -(-self._size // 8) * 8)
 
     @property
     def expressions(self) -> tuple[ir.Expr, ...]:
@@ -71,15 +76,15 @@ def reachable(program: PolicyProgram, name: str) -> tuple[ir.Function, ...]:
 
 
 def check_fit(program: PolicyProgram, name: str) -> None:
-    """Raises Unfit with the reason where the function, or one that it calls, does more."""
+    """Raises UnfitError with the reason where the function, or one that it calls, does more."""
     if isinstance(program.function(name).returns, ir.VoidType):
-        raise Unfit("returns nothing: it is there for what it changes")
+        raise UnfitError("returns nothing: it is there for what it changes")
     for function in reachable(program, name):
         where = "" if function.name == name else f" of `{function.source_name}`"
         for node in ir.walk(function):
             reason = _reason(node)
             if reason:
-                raise Unfit(f"{reason}, in line {node.span.line}{where}")
+                raise UnfitError(f"{reason}, in line {node.span.line}{where}")
 
 
 def _reason(node: ir.Node) -> str:

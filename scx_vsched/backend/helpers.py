@@ -1,13 +1,14 @@
-"""What the text calls beside Python's own: `scx_input`, `scx_hide`, `scx_line`.
+"""What the text calls beside Python's own: `scx_input`, `scx_field`, `scx_hide`, `scx_line`.
 
 pythonbpf keeps a table of helpers by name, each a function that writes LLVM's instructions; these
-are three more. The last also gives a function what the kernel asks of it: its type, and the line of
+are four more. The last also gives a function what the kernel asks of it: its type, and the line of
 the policy for each instruction.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
@@ -15,22 +16,36 @@ from pythonbpf.helper import HelperHandlerRegistry
 from pythonbpf.type_deducer import IntTy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from scx_vsched.backend.lower import Lowered
 
-__all__ = ["registered"]
+__all__ = ["registered", "scx_field", "scx_input"]
 
 _WORD = ir.IntType(64)
-_POINTER_TAG, _UNSIGNED = "DW_TAG_pointer_type", "DW_ATE_unsigned"
+_POINTER_TAG, _STRUCT_TAG = "DW_TAG_pointer_type", "DW_TAG_structure_type"
+_UNSIGNED = "DW_ATE_unsigned"
+
+
+def scx_input(offset: int, size: int) -> int:
+    """For editors: what programs in pythonbpf's Python call to read their argument."""
+    raise NotImplementedError(f"runs in BPF only: {offset}, {size}")
+
+
+def scx_field(task: int, name: str) -> int:
+    """For editors: the like for a member of a task."""
+    raise NotImplementedError(f"runs in BPF only: {task}, {name}")
 
 
 @contextlib.contextmanager
-def registered(functions: Sequence[Lowered]) -> Iterator[None]:
-    """The three are in pythonbpf's table, for these functions."""
+def registered(
+    functions: Sequence[Lowered] = (), fields: Mapping[str, tuple[int, int]] | None = None
+) -> Iterator[None]:
+    """They are in pythonbpf's table, for these functions, and fields with offset and size."""
     lines = _Lines({function.name: function for function in functions})
-    table: dict[str, Any] = HelperHandlerRegistry._handlers  # noqa: SLF001 - it has no way out
+    table: dict[str, Any] = HelperHandlerRegistry._handlers
     mine = {"scx_input": _input, "scx_hide": _hide, "scx_line": lines.goto}
+    mine["scx_field"] = functools.partial(_field, fields or {})
     for name, handler in mine.items():
         HelperHandlerRegistry.register(name, param_types=[])(handler)
     try:
@@ -48,6 +63,22 @@ def _input(call: Any, _map: Any, _context: Any, builder: Any, func: Any, _names:
     # as wide as its variable, so that the sign does not matter; but for truth values, which are 0
     # or 1 in a byte
     return builder.load(at, typ=kind), IntTy(8 * size, signed=False)
+
+
+def _field(
+    fields: Mapping[str, tuple[int, int]],
+    call: Any,
+    _map: Any,
+    _context: Any,
+    builder: Any,
+    _func: Any,
+    names: Any,
+) -> Any:
+    """`scx_field(x, name)`: that member of what the u64 `x` points to."""
+    offset, size = fields[call.args[1].value]
+    pointer = builder.inttoptr(builder.load(names[call.args[0].id].var), ir.PointerType())
+    at = builder.gep(pointer, [ir.Constant(_WORD, offset)], source_etype=ir.IntType(8))
+    return builder.load(at, typ=ir.IntType(8 * size)), IntTy(8 * size, signed=False)
 
 
 def _hide(call: Any, _map: Any, _context: Any, builder: Any, _func: Any, names: Any) -> Any:
@@ -70,9 +101,7 @@ class _Lines:
         self._scopes: dict[tuple[str, int], Any] = {}
         self._argument: Any = None
 
-    def goto(
-        self, call: Any, _map: Any, context: Any, builder: Any, func: Any, _names: Any
-    ) -> Any:
+    def goto(self, call: Any, _map: Any, context: Any, builder: Any, func: Any, _names: Any) -> Any:
         line, place = (argument.value for argument in call.args)
         if not line:
             # The argument's scope is the function, whose nodes hold the argument: a circle, in
@@ -106,14 +135,28 @@ class _Lines:
         return self._files[name]
 
     def _subprogram(self, module: Any, function: Lowered) -> Any:
-        """`unsigned long long NAME(void *frame)`, as the C declares it."""
+        """`unsigned long long NAME(struct NAME *frame)`, as the C declares it.
+
+        Kernels check what is passed against the struct's size.
+        """
         file = self._file(module, function.files[0])
         result = module.add_debug_info(
             "DIBasicType",
             {"name": "unsigned long long", "size": 64, "encoding": ir.DIToken(_UNSIGNED)},
         )
+        struct = module.add_debug_info(
+            "DICompositeType",
+            {
+                "tag": ir.DIToken(_STRUCT_TAG),
+                "name": function.name,
+                "file": file,
+                "line": function.line,
+                "size": 8 * function.size,
+                "elements": [],
+            },
+        )
         pointer = module.add_debug_info(
-            "DIDerivedType", {"tag": ir.DIToken(_POINTER_TAG), "baseType": None, "size": 64}
+            "DIDerivedType", {"tag": ir.DIToken(_POINTER_TAG), "baseType": struct, "size": 64}
         )
         kind = module.add_debug_info("DISubroutineType", {"types": [result, pointer]})
         # the kernel wants the argument's name
@@ -131,7 +174,7 @@ class _Lines:
                 "scopeLine": function.line,
                 "type": kind,
                 "spFlags": ir.DIToken("DISPFlagDefinition | DISPFlagOptimized"),
-                "unit": module._debug_compile_unit,  # noqa: SLF001 - pythonbpf keeps it there
+                "unit": module._debug_compile_unit,
                 "retainedNodes": [self._argument],
             },
             is_distinct=True,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scx_vsched.backend import arithmetic
-from scx_vsched.backend.fits import Inputs, Unfit, size_of
+from scx_vsched.backend.fits import Inputs, UnfitError, size_of
 from scx_vsched.backend.text import U64, Value, Writer
 from scx_vsched.policy import ir
 from scx_vsched.policy.types import INT_TYPES, IntType
@@ -35,6 +35,7 @@ class Lowered:
     name: str
     source: str
     inputs: tuple[ir.Expr, ...]
+    size: int  # of that struct, in bytes
     files: tuple[str, ...]  # that the calls of scx_line refer to by their places
     line: int
 
@@ -52,7 +53,7 @@ class _Frame:
 
 
 def lower(program: PolicyProgram, name: str) -> Lowered:
-    """The function `name` of `program` as `pybpf_NAME(frame)`; raises Unfit where it does not fit."""
+    """The function `name` of `program` as `pybpf_NAME(frame)`; UnfitError where it does not fit."""
     return _Lowering(program).run(program.function(name))
 
 
@@ -65,7 +66,7 @@ class _Lowering:
 
     def run(self, function: ir.Function) -> Lowered:
         if isinstance(function.returns, ir.VoidType):
-            raise Unfit("returns nothing")
+            raise UnfitError("returns nothing")
         views, values = {}, {}
         for p in function.parameters:
             if isinstance(p.type, ir.ViewType):
@@ -82,6 +83,7 @@ class _Lowering:
             name,
             "\n".join([*head, *self.w.lines]) + "\n",
             self.inputs.expressions,
+            self.inputs.size,
             tuple(self.files),
             function.span.line,
         )
@@ -102,7 +104,7 @@ class _Lowering:
     ) -> Value:
         returns = function.returns
         if isinstance(returns, ir.VoidType):
-            raise Unfit(f"calls `{function.source_name}` for what it changes")
+            raise UnfitError(f"calls `{function.source_name}` for what it changes")
         w = self.w
         for name, kind in function.locals.items():
             values[name] = w.let(kind, "0" if isinstance(kind, IntType) else "False", f"{name}_")
@@ -148,7 +150,7 @@ class _Lowering:
             case ir.Continue():
                 w.write("continue")
             case _:
-                raise Unfit(f"has a {type(statement).__name__}")
+                raise UnfitError(f"has a {type(statement).__name__}")
 
     def _branch(
         self, frame: _Frame, test: Value, body: tuple[ir.Stmt, ...], orelse: tuple[ir.Stmt, ...]
@@ -262,7 +264,7 @@ class _Lowering:
             case ir.Call():
                 return self._call(frame, expr)
             case _:
-                raise Unfit(f"has a {type(expr).__name__}")
+                raise UnfitError(f"has a {type(expr).__name__}")
 
     def _binary(self, op: str, left: Value, right: Value) -> Value:
         if op in {"//", "%"}:
@@ -280,19 +282,15 @@ class _Lowering:
             self._chain(frame, expr, 1, found, right)
         return found
 
-    def _chain(
-        self, frame: _Frame, expr: ir.Compare, at: int, found: Value, left: Value
-    ) -> None:
+    def _chain(self, frame: _Frame, expr: ir.Compare, at: int, found: Value, left: Value) -> None:
         with self.w.block(f"if {found}"):
             right = self._expr(frame, expr.operands[at + 1])
             self.w.set(found, arithmetic.compare(self.w, expr.ops[at], left, right))
             if at + 1 < len(expr.ops):
                 self._chain(frame, expr, at + 1, found, right)
 
-    def _further(
-        self, frame: _Frame, op: str, found: Value, operands: tuple[ir.Expr, ...]
-    ) -> None:
-        """The operands of `and` and `or` after the first, each only if those before leave it open."""
+    def _further(self, frame: _Frame, op: str, found: Value, operands: tuple[ir.Expr, ...]) -> None:
+        """The operands of `and` and `or` after the first, each if those before leave it open."""
         for operand in operands:
             test = found if op == "and" else self.w.let(ir.BOOL, f"not {found}")
             with self.w.block(f"if {test}"):

@@ -31,20 +31,23 @@ def shim(program: PolicyProgram, name: str, lowered: Lowered, c_name: str) -> st
         for p in function.parameters
     ]
     read = lowered.inputs or (ir.Const(function.span, ir.BOOL, 0),)
-    members = [f"\t\t{expr.type.name} read{i};" for i, expr in enumerate(read)]
+    members = [f"\t{expr.type.name} read{i};" for i, expr in enumerate(read)]
     values = [f"\t\t{expressions.bare(expr)}," for expr in read]
     test = " != 0" if function.returns == ir.BOOL else ""
     head = f"static __always_inline {function.returns.name} {c_name}("
     return "\n".join(
         [
             f"/* {function.source_name}, compiled by pythonbpf from what it reads. */",
-            f'u64 {lowered.name}(void *read) __attribute__((visibility("hidden")));',
+            f"struct {lowered.name} {{",
+            *members,
+            "} __attribute__((aligned(8)));",
+            "",
+            f"u64 {lowered.name}(struct {lowered.name} *read)",
+            '\t\t__attribute__((visibility("hidden")));',
             "",
             head + ",\n\t\t".join(parameters or ["void"]) + ")",
             "{",
-            "\tstruct {",
-            *members,
-            "\t} read = {",
+            f"\tstruct {lowered.name} read = {{",
             *values,
             "\t};",
             "",

@@ -20,12 +20,12 @@ _OPERATORS = (
 _COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 
-class NotInSubset(Exception):
+class SubsetError(Exception):
     """Text that pythonbpf might compile to something else; a defect of the backend."""
 
 
 def check_subset(source: str) -> None:
-    """Raises NotInSubset with the line for the first thing that is not on the list."""
+    """Raises SubsetError with the line for the first thing that is not on the list."""
     for function in ast.parse(source).body:
         match function:
             case ast.FunctionDef(
@@ -107,8 +107,8 @@ def _name(node: ast.expr | None, names: dict[str, str]) -> str:
     raise _outside(node)
 
 
-def _outside(node: ast.AST | None) -> NotInSubset:
+def _outside(node: ast.AST | None) -> SubsetError:
     if node is None:
-        return NotInSubset("a function returns nothing")
+        return SubsetError("a function returns nothing")
     line = getattr(node, "lineno", 0)
-    return NotInSubset(f"line {line}: {ast.unparse(node).splitlines()[0]}")
+    return SubsetError(f"line {line}: {ast.unparse(node).splitlines()[0]}")

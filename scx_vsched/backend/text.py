@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from scx_vsched.backend.fits import Unfit
+from scx_vsched.backend.fits import UnfitError
 from scx_vsched.policy.ir import BOOL, ScalarType
 from scx_vsched.policy.types import INT_TYPES, IntType
 
@@ -52,16 +52,16 @@ class Writer:
         self._made = 0
 
     def write(self, line: str) -> None:
-        """Another line; raises Unfit when they are too many."""
+        """Another line; raises UnfitError when they are too many."""
         if len(self.lines) >= MAX_LINES:
-            raise Unfit(f"it has more than {MAX_LINES:,} operations")
+            raise UnfitError(f"it has more than {MAX_LINES:,} operations")
         self.lines.append("    " * self._depth + line)
 
     @contextlib.contextmanager
     def block(self, head: str) -> Iterator[None]:
-        """`head:` with what is written within; raises Unfit where that is too deep."""
+        """`head:` with what is written within; raises UnfitError where that is too deep."""
         if self._depth >= MAX_DEPTH:
-            raise Unfit(f"it nests more than {MAX_DEPTH} blocks")
+            raise UnfitError(f"it nests more than {MAX_DEPTH} blocks")
         self.write(f"{head}:")
         self._depth += 1
         before = len(self.lines)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scx_vsched.cli.settings import BackendOption
+from scx_vsched.cli.settings import BackendOption  # noqa: TC001 - typer evaluates annotations
 
 if TYPE_CHECKING:
     from scx_vsched.policy.program import PolicyProgram

@@ -57,8 +57,7 @@ def emit_c(
     }
     elsewhere = elsewhere or {}
     parts = [
-        elsewhere.get(function.name)
-        or _Function(function, functions, inner.copy(), program).text()
+        elsewhere.get(function.name) or _Function(function, functions, inner.copy(), program).text()
         for function in program.functions
     ]
     return "\n".join([_QUIET, *parts, _LOUD])
