@@ -51,8 +51,8 @@ def _statement(node: ast.stmt, names: dict[str, str]) -> None:
             target=ast.Name(id=name), annotation=ast.Name(id=kind), value=ast.expr() as value
         ) if kind in _TYPES and names.setdefault(name, kind) == kind:
             _value(value, names)
-        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name() | ast.Constant() as value):
-            _name(ast.Name(name), names)
+        case ast.Assign(targets=[target], value=ast.Name() | ast.Constant() as value):
+            _name(target, names)
             _value(value, names)
         case ast.If(test=ast.Name() as test, body=body, orelse=orelse):
             _name(test, names)

@@ -54,14 +54,14 @@ class Writer:
     def write(self, line: str) -> None:
         """Another line; raises UnfitError when they are too many."""
         if len(self.lines) >= MAX_LINES:
-            raise UnfitError(f"it has more than {MAX_LINES:,} operations")
+            raise UnfitError(f"has more than {MAX_LINES:,} operations")
         self.lines.append("    " * self._depth + line)
 
     @contextlib.contextmanager
     def block(self, head: str) -> Iterator[None]:
         """`head:` with what is written within; raises UnfitError where that is too deep."""
         if self._depth >= MAX_DEPTH:
-            raise UnfitError(f"it nests more than {MAX_DEPTH} blocks")
+            raise UnfitError(f"nests more than {MAX_DEPTH} blocks")
         self.write(f"{head}:")
         self._depth += 1
         before = len(self.lines)

@@ -212,5 +212,5 @@ def _state(event: Any) -> str:
     if event.preempted:
         return "R+"
     bits = event.state | event.exit_state
-    letters = [letter for bit, letter in _STATES if bits & bit]
+    letters = dict.fromkeys(letter for bit, letter in _STATES if bits & bit)
     return "|".join(letters) or ("D" if bits else "R")
