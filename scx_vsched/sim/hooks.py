@@ -60,7 +60,7 @@ def _c_type(of: Type) -> str:
 
 
 def _struct(view: str) -> type[ctypes.Structure]:
-    """The view as it lies in memory: templates/guest/views.h.j2."""
+    """The view as it lies in memory: templates/common/views.h.j2."""
     members = [
         (name, getattr(ctypes, f"c_{'u' * (not info.type.signed)}int{info.type.bits}"))
         if info.type

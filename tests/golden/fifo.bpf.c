@@ -331,6 +331,22 @@ struct {
 	__type(value, struct exit_dump);
 } exit_dump SEC(".maps");
 
+static __always_inline void note_exit(const struct scx_exit_info *info)
+{
+	u32 zero = 0;
+	struct exit_info *out = bpf_map_lookup_elem(&exit_info, &zero);
+	struct exit_dump *dump = bpf_map_lookup_elem(&exit_dump, &zero);
+
+	if (!out || !dump)
+		return;
+	bpf_probe_read_kernel_str(out->reason, sizeof(out->reason), info->reason);
+	bpf_probe_read_kernel_str(out->msg, sizeof(out->msg), info->msg);
+	bpf_probe_read_kernel_str(dump->text, exit_dump_len, info->dump);
+	out->exit_code = info->exit_code;
+	/* last: a kind other than 0 tells user space that the rest is there */
+	WRITE_ONCE(out->kind, info->kind);
+}
+
 /*
  * ---- What hooks see ----
  *
@@ -940,7 +956,7 @@ static __always_inline bool hook_balances(const struct vcpu_view *vcpu,
 
 #pragma clang diagnostic pop
 
-#line 943 "vsched_fifo.bpf.c"
+#line 959 "vsched_fifo.bpf.c"
 /* ---- A task's virtual time ---- */
 
 static __always_inline struct task_ctx *task_ctx(struct task_struct *p)
@@ -2403,19 +2419,7 @@ void vsched_disable(u64 *ctx)
 SEC("struct_ops/exit")
 void vsched_exit(u64 *ctx)
 {
-	struct scx_exit_info *info = (void *)ctx[0];
-	u32 zero = 0;
-	struct exit_info *out = bpf_map_lookup_elem(&exit_info, &zero);
-	struct exit_dump *dump = bpf_map_lookup_elem(&exit_dump, &zero);
-
-	if (!out || !dump)
-		return;
-	bpf_probe_read_kernel_str(out->reason, sizeof(out->reason), info->reason);
-	bpf_probe_read_kernel_str(out->msg, sizeof(out->msg), info->msg);
-	bpf_probe_read_kernel_str(dump->text, exit_dump_len, info->dump);
-	out->exit_code = info->exit_code;
-	/* last: a kind other than 0 tells user space that the rest is there */
-	WRITE_ONCE(out->kind, info->kind);
+	note_exit((void *)ctx[0]);
 }
 
 SEC("struct_ops/dump")
