@@ -51,4 +51,4 @@ def build_with(taken: Taken, compile_rest: Callable[[Path], None], out: Path) ->
         rest, hooks = Path(folder, "mechanism.o"), Path(folder, "hooks.o")
         compile_rest(rest)
         hooks.write_bytes(compile_functions(tuple(taken.functions.values())))
-        link((rest, hooks), out)
+        link((rest, hooks), out, {function.name for function in taken.functions.values()})

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 from typing import TYPE_CHECKING
 
+from scx_vsched.bpf.btf import Btf, BtfKind
+from scx_vsched.bpf.elf import read_object, sections
 from scx_vsched.bpf.libbpf import BpfError, Log, library, logging_to
 from scx_vsched.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
 __all__ = ["link"]
 
 
-def link(objects: Sequence[Path], out: Path) -> None:
-    """Makes `out` of `objects`, replacing it only on success.
+def link(objects: Sequence[Path], out: Path, static: Collection[str] = ()) -> None:
+    """Makes `out` of `objects`, replacing it only on success; functions of `static` become so.
 
     Raises UserError where libbpf has no linker (the copy inside pylibbpf has none) or `out` cannot
     be written, BpfError with libbpf's words where the objects do not fit.
@@ -47,11 +50,25 @@ def link(objects: Sequence[Path], out: Path) -> None:
                 _check(calls.bpf_linker__finalize(linker), log)
             finally:
                 calls.bpf_linker__free(linker)
+        partial.write_bytes(_with_static(read_object(partial), partial, static))
         partial.replace(out)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _with_static(data: bytes, path: Path, names: Collection[str]) -> bytes:
+    """The object with these functions static in its types: the verifier looks into their calls.
+
+    libbpf does so for hidden ones when it loads them, but not once it was asked for the types.
+    """
+    section = sections(data, path)[".BTF"]
+    patched = bytearray(section)
+    for found in Btf(section):
+        if found.kind is BtfKind.FUNC and found.name in names:
+            struct.pack_into("=I", patched, found.at + 4, BtfKind.FUNC << 24)  # BTF_FUNC_STATIC
+    return data.replace(section, bytes(patched), 1)
 
 
 def _check(status: int, log: Log) -> None:

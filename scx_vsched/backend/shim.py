@@ -18,8 +18,8 @@ __all__ = ["shim"]
 def shim(program: PolicyProgram, name: str, lowered: Lowered, c_name: str) -> str:
     """The function `name` of `program` in C as `c_name`, which calls `lowered`.
 
-    Hidden, so that the linked function is a static one to the verifier: it then knows of what is
-    handed over and of the result what it would know of C's.
+    Hidden, as the linked function is a static one to the verifier: it then knows of what is handed
+    over and of the result what it would know of C's.
     """
     function = program.function(name)
     variables = {p.name: p.name for p in function.parameters}

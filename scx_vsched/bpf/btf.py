@@ -90,6 +90,7 @@ class BtfType:
     value: int
     members: tuple[Member, ...] = ()
     array: tuple[int, int] = (0, 0)  # element type and number of elements
+    at: int = 0  # its first byte in the section
 
 
 class Btf:
@@ -116,20 +117,23 @@ class Btf:
             name, info, value = struct.unpack_from("=III", types, at)
             kind, count = BtfKind((info >> 24) & 0x1F), info & 0xFFFF
             fixed, each = _TRAILERS.get(kind, (0, 0))
-            at += 12
-            trailer = types[at : at + fixed + each * count]
-            at += fixed + each * count
-            self.types.append(self._make(kind, self.string(name), value, info >> 31, trailer))
+            trailer = types[at + 12 : at + 12 + fixed + each * count]
+            place = header + type_at + at
+            made = self._make(kind, self.string(name), value, info >> 31, trailer, place)
+            self.types.append(made)
+            at += 12 + fixed + each * count
 
-    def _make(self, kind: BtfKind, name: str, value: int, flag: int, trailer: bytes) -> BtfType:
+    def _make(
+        self, kind: BtfKind, name: str, value: int, flag: int, trailer: bytes, at: int
+    ) -> BtfType:
         members: tuple[Member, ...] = ()
         array = (0, 0)
         if kind in (BtfKind.STRUCT, BtfKind.UNION):
             # With the flag, the upper byte of an offset is a bit field's width.
             mask = 0xFFFFFF if flag else 0xFFFFFFFF
             members = tuple(
-                Member(self.string(at), of, (bits & mask) // 8)
-                for at, of, bits in struct.iter_unpack("=III", trailer)
+                Member(self.string(named), of, (bits & mask) // 8)
+                for named, of, bits in struct.iter_unpack("=III", trailer)
             )
         elif kind is BtfKind.DATASEC:
             members = tuple(
@@ -139,7 +143,7 @@ class Btf:
         elif kind is BtfKind.ARRAY:
             element, _, count = struct.unpack("=III", trailer)
             array = (element, count)
-        return BtfType(len(self.types), kind, name, value, members, array)
+        return BtfType(len(self.types), kind, name, value, members, array, at)
 
     def string(self, offset: int) -> str:
         """The string at `offset` of the string section."""

@@ -9,6 +9,8 @@ import pytest
 from commands import command
 
 from scx_vsched.backend import compiler, link
+from scx_vsched.bpf.btf import Btf, BtfKind
+from scx_vsched.bpf.elf import sections
 from scx_vsched.bpf.inspect import inspect_object
 from scx_vsched.bpf.libbpf import BpfError, library
 from scx_vsched.errors import UserError
@@ -54,7 +56,13 @@ def test_hooks_of_both_compilers_are_in_one_object(tmp_path: Path) -> None:
     assert "slice_ns" not in both.meta.pythonbpf
     assert clang.meta.pythonbpf == ()
     programs = {program.name: program for program in both.programs}
+    data = (tmp_path / "both.o").read_bytes()
+    types = Btf(sections(data, tmp_path)[".BTF"])
     for name in both.meta.pythonbpf:
+        # to the verifier a static function, whose calls it looks into
+        at = types.find(BtfKind.FUNC, f"pybpf_{name}")
+        assert at
+        assert not int.from_bytes(sections(data, tmp_path)[".BTF"][at.at + 4 : at.at + 6], "little")
         assert "core.py:" in programs[f"pybpf_{name}"].sources[0]
     shown = command("inspect", tmp_path / "both.o").stdout
     assert "hooks by pythonbpf: " + both.meta.pythonbpf[0] in shown
