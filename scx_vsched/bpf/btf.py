@@ -119,18 +119,17 @@ class Btf:
             fixed, each = _TRAILERS.get(kind, (0, 0))
             trailer = types[at + 12 : at + 12 + fixed + each * count]
             place = header + type_at + at
-            made = self._make(kind, self.string(name), value, info >> 31, trailer, place)
+            made = self._make(info, self.string(name), value, trailer, place)
             self.types.append(made)
             at += 12 + fixed + each * count
 
-    def _make(
-        self, kind: BtfKind, name: str, value: int, flag: int, trailer: bytes, at: int
-    ) -> BtfType:
+    def _make(self, info: int, name: str, value: int, trailer: bytes, at: int) -> BtfType:
+        kind = BtfKind((info >> 24) & 0x1F)
         members: tuple[Member, ...] = ()
         array = (0, 0)
         if kind in (BtfKind.STRUCT, BtfKind.UNION):
             # With the flag, the upper byte of an offset is a bit field's width.
-            mask = 0xFFFFFF if flag else 0xFFFFFFFF
+            mask = 0xFFFFFF if info >> 31 else 0xFFFFFFFF
             members = tuple(
                 Member(self.string(named), of, (bits & mask) // 8)
                 for named, of, bits in struct.iter_unpack("=III", trailer)
