@@ -43,7 +43,7 @@ def divide(w: Writer, op: str, left: Value, right: Value) -> Value:
 
 def _quotient(w: Writer, left: Value, right: Value) -> Value:
     dividend, divisor = w.hidden(w.convert(left, U64)), w.convert(right, U64)
-    found = w.const(0, U64)
+    found = w.let(U64, "0")
     with w.block(f"if {w.test(divisor, '!=', w.const(0, U64))}"):
         w.set(found, w.op(dividend, "//", divisor))
     return found
@@ -61,7 +61,7 @@ def _signed_quotient(w: Writer, left: Value, right: Value) -> Value:
         negative.append(below)
         magnitude.append(size)
     dividend, divisor = w.hidden(magnitude[0]), magnitude[1]
-    found = w.const(0, U64)
+    found = w.let(U64, "0")
     with w.block(f"if {w.test(divisor, '!=', nothing)}"):
         w.set(found, w.op(dividend, "//", divisor))
         with w.block(f"if {w.test(negative[0], '!=', negative[1])}"):
@@ -113,7 +113,7 @@ def compare(w: Writer, op: str, left: Value, right: Value) -> Value:
     if not _int(left).signed:
         left, op, right = right, _SWAPPED[op], left
     # an s64 or narrower with a u64: a negative number is less than all
-    found = w.const(op in {"<", "<=", "!="}, BOOL)
+    found = w.let(BOOL, str(op in {"<", "<=", "!="}))
     wide = w.convert(left, S64)
     with w.block(f"if {w.test(wide, '>=', w.const(0, S64))}"):
         w.set(found, w.test(w.let(U64, wide.name), op, right))

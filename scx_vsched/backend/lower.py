@@ -81,7 +81,7 @@ class _Lowering:
         head = ["@bpf", '@section(".text")', f"def {name}(frame: c_void_p) -> c_uint64:"]
         return Lowered(
             name,
-            "\n".join([*head, *self.w.lines]) + "\n",
+            "\n".join([*head, *self.w.constants, *self.w.lines]) + "\n",
             self.inputs.expressions,
             self.inputs.size,
             tuple(self.files),
@@ -168,7 +168,7 @@ class _Lowering:
         start, stop = (w.convert(self._expr(frame, e), wide) for e in (loop.start, loop.stop))
         step = w.const(abs(loop.step), U64)
         first, last = (start, stop) if loop.step > 0 else (stop, start)
-        trips = w.const(0, U64)
+        trips = w.let(U64, "0")
         with w.block(f"if {w.test(first, '<', last)}"):
             one = w.const(1, U64)
             distance = w.op(w.let(U64, last.name), "-", w.let(U64, first.name))
@@ -203,7 +203,7 @@ class _Lowering:
     def _loop(self, frame: _Frame, loop: ir.For | ir.ForBits) -> Iterator[Value]:
         """A loop of at most so many trips; gives the trip's number, from 0."""
         w = self.w
-        i, limit, one = w.const(0, U64), w.const(loop.trips, U64), w.const(1, U64)
+        i, limit, one = w.let(U64, "0"), w.const(loop.trips, U64), w.const(1, U64)
         frame.loops += 1
         with w.block(f"while {i} < {limit}"):
             trip = w.let(U64, i.name)

@@ -44,10 +44,12 @@ class Value:
 
 
 class Writer:
-    """Collects the lines of one function."""
+    """Collects the lines of one function, `constants` to stand before `lines`."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.constants: list[str] = []
+        self._constants: dict[tuple[int, ScalarType], Value] = {}
         self._depth = 1
         self._made = 0
 
@@ -84,8 +86,15 @@ class Writer:
         return Value(name, kind)
 
     def const(self, value: int, kind: ScalarType) -> Value:
-        """A number or a truth value."""
-        return self.let(kind, str(value) if isinstance(kind, IntType) else str(bool(value)))
+        """A number or a truth value, which is not assigned to."""
+        made = self._constants.get((value, kind))
+        if made is None:
+            made = Value(self.name("k"), kind)
+            text = str(value) if isinstance(kind, IntType) else str(bool(value))
+            self._constants[value, kind] = made
+            # at the very beginning, and thus known wherever it is used later
+            self.constants.append(f"    {made.name}: {ctype(kind)} = {text}")
+        return made
 
     def convert(self, value: Value, kind: ScalarType) -> Value:
         """`value` wrapped to `kind`; a truth value gives 0 or 1."""

@@ -28,7 +28,7 @@ from in_bpf import run_object
 from minimise import minimise
 from programs import BOOL, SCALARS, TYPES, Evaluator, Function, Generator, Type, limits, name_of
 
-from scx_vsched.backend.build import Taken, build_with, take
+from scx_vsched.backend.build import build_with, take
 from scx_vsched.bpf.compile import compile_c, find_clang
 from scx_vsched.bpf.libbpf import BpfError, library
 from scx_vsched.errors import UserError
@@ -155,8 +155,8 @@ def draw_batch(rng: random.Random, *, stateful: bool = True) -> Batch:
     return Batch(functions, policy_source(functions), tunables, inputs)
 
 
-def build(batch: Batch, out: Path, *, by_pythonbpf: bool = False) -> Taken:
-    """Compiles the batch to a BPF object; says what the second backend took."""
+def build(batch: Batch, out: Path, *, by_pythonbpf: bool = False) -> None:
+    """Compiles the batch to a BPF object."""
     program = compile_source(batch.source, "random_policy.py")
     values = {t.name: t.default for t in program.tunables} | batch.tunables
     scalars = {name: name_of(t) for name, t in SCALARS.items()}
@@ -168,7 +168,6 @@ def build(batch: Batch, out: Path, *, by_pythonbpf: bool = False) -> Taken:
         build_with(taken, lambda rest: compile_c(source, rest), out)
     else:
         compile_c(source, out)
-    return taken
 
 
 @dataclass(frozen=True)
