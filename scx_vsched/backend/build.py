@@ -12,6 +12,7 @@ from scx_vsched.backend.fits import UnfitError, check_fit
 from scx_vsched.backend.link import link
 from scx_vsched.backend.lower import lower
 from scx_vsched.backend.shim import shim
+from scx_vsched.backend.text import MAX_LINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -31,13 +32,24 @@ class Taken:
     left: Mapping[str, str]
 
 
-def take(program: PolicyProgram, names: Iterable[str], prefix: str = "hook") -> Taken:
-    """Sorts the functions called `names` of `program`; `prefix` is that of their names in C."""
+def take(
+    program: PolicyProgram, names: Iterable[str], prefix: str = "hook", most: int = MAX_LINES
+) -> Taken:
+    """Sorts the functions called `names` of `program`; `prefix` is that of their names in C.
+
+    All that are taken have `most` operations together.
+    """
     functions, c, left = {}, {}, {}
+    lines = 0
     for name in names:
         try:
             check_fit(program, name)
-            functions[name] = lower(program, name)
+            lowered = lower(program, name)
+            made = lowered.source.count("\n")
+            if lines + made > most:
+                raise UnfitError(f"would make more than {most:,} operations together with others")
+            functions[name] = lowered
+            lines += made
         except UnfitError as reason:
             left[name] = str(reason)
         else:

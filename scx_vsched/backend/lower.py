@@ -8,13 +8,13 @@ that is left where the body returns.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scx_vsched.backend import arithmetic
-from scx_vsched.backend.fits import Inputs, UnfitError, size_of
-from scx_vsched.backend.text import U64, Value, Writer
+from scx_vsched.backend.expressions import Expressions, Frame
+from scx_vsched.backend.fits import UnfitError
+from scx_vsched.backend.text import U64, Value
 from scx_vsched.policy import ir
 from scx_vsched.policy.types import INT_TYPES, IntType
 
@@ -40,29 +40,13 @@ class Lowered:
     line: int
 
 
-@dataclass(slots=True)
-class _Frame:
-    """One inlined call: what names of its function stand for."""
-
-    function: ir.Function
-    values: dict[str, Value]
-    views: Mapping[str, str]  # to the outermost function's parameters
-    result: Value
-    done: Value | None = None  # whether it has returned, where that happens in a loop
-    loops: int = field(default=0)
-
-
 def lower(program: PolicyProgram, name: str) -> Lowered:
     """The function `name` of `program` as `pybpf_NAME(frame)`; UnfitError where it does not fit."""
     return _Lowering(program).run(program.function(name))
 
 
-class _Lowering:
-    def __init__(self, program: PolicyProgram) -> None:
-        self.program = program
-        self.w = Writer()
-        self.inputs = Inputs()
-        self.files: list[str] = []
+class _Lowering(Expressions):
+    """Statements and functions."""
 
     def run(self, function: ir.Function) -> Lowered:
         if isinstance(function.returns, ir.VoidType):
@@ -88,10 +72,7 @@ class _Lowering:
             function.span.line,
         )
 
-    def _input(self, expr: ir.Expr) -> Value:
-        return self.w.let(expr.type, f"scx_input({self.inputs.offset(expr)}, {size_of(expr.type)})")
-
-    def _goto(self, frame: _Frame, span: ir.Span) -> None:
+    def _goto(self, frame: Frame, span: ir.Span) -> None:
         filename = frame.function.filename
         if filename not in self.files:
             self.files.append(filename)
@@ -108,7 +89,7 @@ class _Lowering:
         w = self.w
         for name, kind in function.locals.items():
             values[name] = w.let(kind, "0" if isinstance(kind, IntType) else "False", f"{name}_")
-        frame = _Frame(function, values, views, w.let(returns, "0", "result"))
+        frame = Frame(function, values, views, w.let(returns, "0", "result"))
         if isinstance(function.body[-1], ir.Return) and _returns(function) == 1:
             for statement in function.body[:-1]:
                 self._statement(frame, statement)
@@ -122,13 +103,13 @@ class _Lowering:
             w.write("break")
         return frame.result
 
-    def _block(self, frame: _Frame, body: tuple[ir.Stmt, ...]) -> None:
+    def _block(self, frame: Frame, body: tuple[ir.Stmt, ...]) -> None:
         for statement in body:
             self._statement(frame, statement)
 
     # ---- Statements ----
 
-    def _statement(self, frame: _Frame, statement: ir.Stmt) -> None:
+    def _statement(self, frame: Frame, statement: ir.Stmt) -> None:
         w = self.w
         self._goto(frame, statement.span)
         match statement:
@@ -153,7 +134,7 @@ class _Lowering:
                 raise UnfitError(f"has a {type(statement).__name__}")
 
     def _branch(
-        self, frame: _Frame, test: Value, body: tuple[ir.Stmt, ...], orelse: tuple[ir.Stmt, ...]
+        self, frame: Frame, test: Value, body: tuple[ir.Stmt, ...], orelse: tuple[ir.Stmt, ...]
     ) -> None:
         with self.w.block(f"if {test}"):
             self._block(frame, body)
@@ -161,7 +142,7 @@ class _Lowering:
             with self.w.block("else"):
                 self._block(frame, orelse)
 
-    def _for(self, frame: _Frame, loop: ir.For) -> None:
+    def _for(self, frame: Frame, loop: ir.For) -> None:
         w = self.w
         kind = ir.int_type(loop.start)
         wide = S64 if kind.signed else U64
@@ -188,7 +169,7 @@ class _Lowering:
             w.set(target, w.let(target.type, f"{begin} {'+' if loop.step > 0 else '-'} {offset}"))
             self._block(frame, loop.body)
 
-    def _for_bits(self, frame: _Frame, loop: ir.ForBits) -> None:
+    def _for_bits(self, frame: Frame, loop: ir.ForBits) -> None:
         w = self.w
         left = w.let(U64, self._expr(frame, loop.mask).name)
         with self._loop(frame, loop):
@@ -200,7 +181,7 @@ class _Lowering:
             self._block(frame, loop.body)
 
     @contextlib.contextmanager
-    def _loop(self, frame: _Frame, loop: ir.For | ir.ForBits) -> Iterator[Value]:
+    def _loop(self, frame: Frame, loop: ir.For | ir.ForBits) -> Iterator[Value]:
         """A loop of at most so many trips; gives the trip's number, from 0."""
         w = self.w
         i, limit, one = w.let(U64, "0"), w.const(loop.trips, U64), w.const(1, U64)
@@ -213,100 +194,6 @@ class _Lowering:
         if _returns(loop):
             with w.block(f"if {frame.done}"):
                 w.write("break")
-
-    # ---- Expressions ----
-
-    def _expr(self, frame: _Frame, expr: ir.Expr) -> Value:
-        w = self.w
-        match expr:
-            case ir.Const(value=value):
-                return w.const(value, expr.type)
-            case ir.Local(name=name):
-                return frame.values[name]
-            case ir.Field(variable=variable):
-                return self._input(dataclasses.replace(expr, variable=frame.views[variable]))
-            case ir.StateRef(owner=ir.ViewRef() as owner):
-                owner = dataclasses.replace(owner, name=frame.views[owner.name])
-                return self._input(dataclasses.replace(expr, owner=owner))
-            case ir.StateRef(owner=None) | ir.TunableRef() | ir.Intrinsic(function="now_ns"):
-                return self._input(expr)
-            case ir.Intrinsic(function="bit_count", arguments=[mask]):
-                return arithmetic.bit_count(w, self._expr(frame, mask))
-            case ir.Intrinsic(function="lowest_bit", arguments=[mask]):
-                return arithmetic.lowest_bit(w, self._expr(frame, mask))
-            case ir.Unary(op="~", operand=operand):
-                return arithmetic.invert(w, self._expr(frame, operand))
-            case ir.Unary(operand=operand):
-                return w.let(expr.type, f"-{self._expr(frame, operand)}")
-            case ir.Not(operand=operand):
-                return w.let(ir.BOOL, f"not {self._expr(frame, operand)}")
-            case ir.Binary(op=op, left=left, right=right):
-                return self._binary(op, self._expr(frame, left), self._expr(frame, right))
-            case ir.Compare():
-                return self._compare(frame, expr)
-            case ir.Logic(op=op, operands=operands):
-                found = w.let(ir.BOOL, self._expr(frame, operands[0]).name)
-                self._further(frame, op, found, operands[1:])
-                return found
-            case ir.Conditional(test=test, then=then, otherwise=otherwise):
-                found = w.let(expr.type, "0")
-                with w.block(f"if {self._expr(frame, test)}"):
-                    w.set(found, self._expr(frame, then))
-                with w.block("else"):
-                    w.set(found, self._expr(frame, otherwise))
-                return found
-            case ir.Convert(operand=operand):
-                return w.convert(self._expr(frame, operand), expr.type)
-            case ir.Extremum(op=op, operands=operands):
-                return arithmetic.extremum(w, op, [self._expr(frame, o) for o in operands])
-            case ir.Abs(operand=operand):
-                return arithmetic.absolute(w, self._expr(frame, operand))
-            case ir.Call():
-                return self._call(frame, expr)
-            case _:
-                raise UnfitError(f"has a {type(expr).__name__}")
-
-    def _binary(self, op: str, left: Value, right: Value) -> Value:
-        if op in {"//", "%"}:
-            return arithmetic.divide(self.w, op, left, right)
-        if op in {"<<", ">>"}:
-            return arithmetic.shift(self.w, op, left, right)
-        return self.w.op(left, op, right)
-
-    def _compare(self, frame: _Frame, expr: ir.Compare) -> Value:
-        """`a < b < c` as `a < b and b < c`, with `b` computed once."""
-        left, right = (self._expr(frame, operand) for operand in expr.operands[:2])
-        found = arithmetic.compare(self.w, expr.ops[0], left, right)
-        if len(expr.ops) > 1:
-            found = self.w.let(ir.BOOL, found.name)
-            self._chain(frame, expr, 1, found, right)
-        return found
-
-    def _chain(self, frame: _Frame, expr: ir.Compare, at: int, found: Value, left: Value) -> None:
-        with self.w.block(f"if {found}"):
-            right = self._expr(frame, expr.operands[at + 1])
-            self.w.set(found, arithmetic.compare(self.w, expr.ops[at], left, right))
-            if at + 1 < len(expr.ops):
-                self._chain(frame, expr, at + 1, found, right)
-
-    def _further(self, frame: _Frame, op: str, found: Value, operands: tuple[ir.Expr, ...]) -> None:
-        """The operands of `and` and `or` after the first, each if those before leave it open."""
-        for operand in operands:
-            test = found if op == "and" else self.w.let(ir.BOOL, f"not {found}")
-            with self.w.block(f"if {test}"):
-                self.w.set(found, self._expr(frame, operand))
-
-    def _call(self, frame: _Frame, call: ir.Call) -> Value:
-        function = self.program.function(call.function)
-        values, views = {}, {}
-        for parameter, argument in zip(function.parameters, call.arguments, strict=True):
-            if isinstance(argument, ir.ViewRef):
-                views[parameter.name] = frame.views[argument.name]
-            else:
-                values[parameter.name] = self._expr(frame, argument)
-        found = self._inline(function, values, views)
-        self._goto(frame, call.span)
-        return found
 
 
 def _returns(node: ir.Node) -> int:

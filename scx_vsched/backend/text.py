@@ -16,11 +16,11 @@ from scx_vsched.policy.types import INT_TYPES, IntType
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["U64", "Value", "Writer", "ctype"]
+__all__ = ["MAX_LINES", "U64", "Value", "Writer", "ctype"]
 
 U64 = INT_TYPES["u64"]
 MAX_DEPTH = 90  # Python's parser takes 100 levels
-MAX_LINES = 20_000
+MAX_LINES = 4_000  # pythonbpf takes a millisecond for each
 
 
 def ctype(kind: ScalarType) -> str:

@@ -162,7 +162,7 @@ def build(batch: Batch, out: Path, *, by_pythonbpf: bool = False) -> None:
     scalars = {name: name_of(t) for name, t in SCALARS.items()}
     names = [f.name for f in batch.tested]
     count = len(batch.inputs)
-    taken = take(program, names if by_pythonbpf else (), prefix="fn")
+    taken = take(program, names if by_pythonbpf else (), prefix="fn", most=100_000)
     source = harness_source(program, names, VIEW_PARAMETERS, scalars, count, values, taken.c)
     if taken.c:
         build_with(taken, lambda rest: compile_c(source, rest), out)

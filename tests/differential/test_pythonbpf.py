@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 PAIRS = 4_000
 BYTES = 192  # random functions read more than hooks do, and have the stack for themselves
+MOST = 100_000  # and may take longer
 
 __all__ = ["clang"]
 
@@ -50,7 +51,7 @@ def pythonbpf() -> None:
 def only_taken(batch: Batch) -> Batch:
     """The batch less the functions that the backend does not take."""
     program = compile_source(batch.source, "random_policy.py")
-    taken = take(program, [f.name for f in batch.tested], prefix="fn").functions
+    taken = take(program, [f.name for f in batch.tested], prefix="fn", most=MOST).functions
     functions = [f for f in batch.functions if not f.full or f.name in taken]
     return dataclasses.replace(batch, functions=functions, source=policy_source(functions))
 

@@ -104,3 +104,12 @@ def test_deep_nesting_is_left_before_python_refuses_it() -> None:
 """
     assert reason("return self.inner(task.vtime)", more) == ""
     assert reason("return self.outer(task.vtime)", more) == "nests more than 90 blocks"
+
+
+def test_hooks_that_would_take_long_together_are_left() -> None:
+    program = compile_source(HEAD + "        return task.vtime\n", "sample.py")
+    names = [function.name for function in program.functions if function.kind == "hook"]
+    taken = take(program, names, most=100)
+    assert taken.functions
+    assert sum(lowered.source.count("\n") for lowered in taken.functions.values()) <= 100
+    assert set(taken.left.values()) == {"would make more than 100 operations together with others"}
