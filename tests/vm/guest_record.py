@@ -11,14 +11,18 @@ from scx_vsched.sim.sched_trace import trace_workload
 if TYPE_CHECKING:
     from scx_vsched.vm.agent import Guest
 
-LOAD = "for i in 1 2 3 4 5 6 7 8; do sleep 0.1; done"
+LOAD = "while :; do sleep 0.1; done"
 
 
 def watch(guest: Guest, seconds: float) -> dict[str, Any]:
     """Records processes that come and go, and reads the record as a workload."""
     guest.progress("recording")
-    with subprocess.Popen(["sh", "-c", LOAD]):
+    load = subprocess.Popen(["sh", "-c", LOAD])
+    try:
         found = record(seconds)
+    finally:
+        load.kill()
+        load.wait()
     workload = trace_workload(as_text(found), "record")
     return {
         "lost": found.lost,
