@@ -67,7 +67,7 @@ def _with_static(data: bytes, path: Path, names: Collection[str]) -> bytes:
     patched = bytearray(section)
     for found in Btf(section):
         if found.kind is BtfKind.FUNC and found.name in names:
-            struct.pack_into("=I", patched, found.at + 4, BtfKind.FUNC << 24)  # BTF_FUNC_STATIC
+            struct.pack_into("=I", patched, found.place + 4, BtfKind.FUNC << 24)  # BTF_FUNC_STATIC
     return data.replace(section, bytes(patched), 1)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Feed", "feed_constants", "grace_period"]
 
-_VCPU = struct.Struct("=8H I H 14x H 26x")  # two spots, latency_us, capacity, pace; rest: BPF's
+_VCPU = struct.Struct("=8H I H 14x H 90x")  # two spots, latency_us, capacity, pace; rest: BPF's
 _SPOT = 4  # u16 each: llc, node, next, stack
 _LATENCY_AT, _CAPACITY_AT, _PACE_AT = 16, 20, 36
 _LLC = struct.Struct(f"=III{2 * MAX_NEAR}I")  # first, siblings_known, nr_near, (llc, distance)…

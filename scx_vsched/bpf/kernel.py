@@ -9,22 +9,34 @@ import ctypes
 import functools
 import struct
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scx_vsched.bpf.btf import BtfKind
 from scx_vsched.bpf.libbpf import Log, library, logging_to
 from scx_vsched.errors import UserError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = [
+    "OPS_FLAGS",
     "SCHED_EXT",
     "VMLINUX_BTF",
     "KernelBtf",
     "attached_scheduler",
     "kernel_btf",
+    "ops_flags",
     "sched_ext_state",
 ]
 
 SCHED_EXT = Path("/sys/kernel/sched_ext")
 VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
+OPS_FLAGS = {"SCX_OPS_ENQ_LAST": 1 << 1, "SCX_OPS_ENQ_EXITING": 1 << 2}
+"""Those of enum scx_ops_flags that every kernel with sched_ext has.
+
+Their values are compiled into the table of operations of most schedulers, where nothing relocates
+them, so they stay.
+"""
 
 _HEADER = struct.Struct("=III")  # struct btf_type: name_off, info, size or type
 _MEMBER = struct.Struct("=III")  # struct btf_member: name_off, type, offset in bits
@@ -112,3 +124,15 @@ class KernelBtf:
 def kernel_btf() -> KernelBtf:
     """The running kernel's BTF, loaded once; raises UserError without one."""
     return KernelBtf()
+
+
+def ops_flags(names: Iterable[str]) -> int:
+    """The value of these flags of enum scx_ops_flags; one that the kernel does not know is 0.
+
+    The kernel's BTF, slow to load, is asked about those only that not every kernel has.
+    """
+    value = 0
+    for name in names:
+        known = OPS_FLAGS.get(name)
+        value |= kernel_btf().enum("scx_ops_flags").get(name, 0) if known is None else known
+    return value

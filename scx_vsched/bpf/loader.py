@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 from scx_vsched.bpf.btf import Btf, BtfError
 from scx_vsched.bpf.elf import ObjectError, meta_text, read_object
 from scx_vsched.bpf.exit_info import ExitInfo, decode_exit
-from scx_vsched.bpf.kernel import SCHED_EXT, attached_scheduler, kernel_btf, sched_ext_state
+from scx_vsched.bpf.kernel import SCHED_EXT, attached_scheduler, ops_flags, sched_ext_state
 from scx_vsched.bpf.libbpf import BpfError
 from scx_vsched.bpf.model import ObjectMeta
 from scx_vsched.bpf.object import Object
@@ -168,7 +168,7 @@ class SchedulerObject:
         try:
             self._btf = Btf(self._object.raw_btf())
             self._rodata = self._btf.section(".rodata")
-            self._ops_type = self._btf.types[self._object.map(OPS_MAP).value_type_id]
+            self._ops_type = self._btf[self._object.map(OPS_MAP).value_type_id]
             self.set_ops(exit_dump_len=DEFAULT_EXIT_DUMP_LEN)
         except (LookupError, StopIteration, BtfError) as error:
             self.close()
@@ -276,11 +276,7 @@ class SchedulerObject:
 
     def _configure(self) -> None:
         """Write the settings into the open object."""
-        flags = kernel_btf().enum("scx_ops_flags")
-        value = 0
-        for flag in self.meta.ops_flags:
-            value |= flags.get(flag, 0)  # a flag that the kernel does not know stays off
-        self._set_member("flags", value)
+        self._set_member("flags", ops_flags(self.meta.ops_flags))
         self.map("exit_dump").set_value_size(self._dump_len)
         for name, settings in (
             (self._rodata_map(), self._constants),

@@ -128,20 +128,29 @@ def _views(tracked: Collection[str]) -> tuple[_View, ...]:
     )
 
 
-def _without_hooks(program: PolicyProgram, features: Collection[str]) -> PolicyProgram:
-    """`program` less what only the hooks of other features need."""
-    defined = {function.name for function in program.functions}
-    pending = [
-        hook.name
-        for hook in program.mechanism.hooks
-        if hook.name in defined and (not hook.feature or hook.feature in features)
-    ]
+def _reachable(program: PolicyProgram, names: Collection[str]) -> frozenset[str]:
+    """These functions of `program` and all that they call."""
+    pending = list(names)
     needed: set[str] = set()
     while pending:
         name = pending.pop()
         if name not in needed:
             needed.add(name)
             pending.extend(call.function for call in calls_of(program.function(name)))
+    return frozenset(needed)
+
+
+def _without_hooks(program: PolicyProgram, features: Collection[str]) -> PolicyProgram:
+    """`program` less what only the hooks of other features need."""
+    defined = {function.name for function in program.functions}
+    needed = _reachable(
+        program,
+        {
+            hook.name
+            for hook in program.mechanism.hooks
+            if hook.name in defined and (not hook.feature or hook.feature in features)
+        },
+    )
     unused = {hook.name for hook in program.mechanism.hooks if hook.feature} - needed
     if not unused & defined:
         return program
@@ -162,6 +171,19 @@ def _tracked(program: PolicyProgram) -> frozenset[str]:
         for function in program.functions
         for node in ir.walk(function)
         if isinstance(node, ir.Field) and field_info(node.view)[node.field].tracked
+    )
+
+
+def _preempted(program: PolicyProgram) -> frozenset[str]:
+    """The fields of a task that the hook `preempts` may read of the one that runs."""
+    defined = {function.name for function in program.functions}
+    needed = _reachable(program, {"preempts"} & defined)
+    return frozenset(
+        node.field
+        for function in program.functions
+        if function.name in needed
+        for node in ir.walk(function)
+        if isinstance(node, ir.Field) and node.view == "Task"
     )
 
 
@@ -227,6 +249,7 @@ def render(
         ops_name=ops_name,
         views=_views(tracked),
         tracked=tracked,
+        preempted=_preempted(program),
         usage=bool(tracked) or bool(techniques.intersection(meta.features)),
         kept=describe_kept(program, meta.features),
         counters=program.counters,

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +17,7 @@ from scx_vsched.cli.sim_output import (
     TRACE_LIMIT,
     PictureMs,
     PicturePath,
+    Progress,
     Sanitize,
     TracePath,
     show,
@@ -25,11 +26,9 @@ from scx_vsched.cli.sim_output import (
 )
 
 if TYPE_CHECKING:
-    from scx_vsched.sim.fuzz import Finding, Tally
+    from scx_vsched.sim.fuzz import Finding
 
 __all__ = ["fuzz_command", "record_command", "replay_command"]
-
-_TELL_EVERY_S = 2.0
 
 
 def fuzz_command(
@@ -41,6 +40,10 @@ def fuzz_command(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where failing cases are written.")
     ] = Path(),
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", min=0, help="Processes that share the work; 0: one for each CPU."),
+    ] = 0,
     max_findings: Annotated[
         int, typer.Option("--max-findings", min=1, help="Stop after so many.")
     ] = 5,
@@ -54,15 +57,9 @@ def fuzz_command(
     """
     from scx_vsched.sim.fuzz import fuzz
 
-    started = told = time.monotonic()
+    started = time.monotonic()
+    progress = Progress("cases")
     findings: list[Finding] = []
-
-    def tell(tally: Tally) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if sys.stderr.isatty() and now - told > _TELL_EVERY_S:
-            told = now
-            typer.echo(f"{tally.cases:,} of {cases:,} cases", err=True)
 
     def found(finding: Finding) -> None:
         findings.append(finding)
@@ -73,7 +70,15 @@ def fuzz_command(
             err=True,
         )
 
-    tally = fuzz(seed, cases, tell=tell, found=found, max_findings=max_findings, sanitize=sanitize)
+    tally = fuzz(
+        seed,
+        cases,
+        jobs=jobs or len(os.sched_getaffinity(0)),
+        tell=lambda tally: progress(tally.cases, cases),
+        found=found,
+        max_findings=max_findings,
+        sanitize=sanitize,
+    )
     took_s = time.monotonic() - started
     if as_json:
         data = {

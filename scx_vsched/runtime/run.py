@@ -20,7 +20,7 @@ from scx_vsched.runtime.display import JsonLines, LiveTable, TextLines, notice
 from scx_vsched.runtime.feeding import Feeding
 from scx_vsched.runtime.prerequisites import check_machine
 from scx_vsched.runtime.reading import Reading, RestartBudget
-from scx_vsched.runtime.session import fed
+from scx_vsched.runtime.session import document_topology, fed
 from scx_vsched.runtime.socket import SOCKET_PATH, StatsServer, describe_stats
 from scx_vsched.runtime.tuning import tune_commands
 
@@ -70,7 +70,8 @@ def run(options: RunOptions) -> int:
 
     Returns the exit status; raises UserError where it cannot be started.
     """
-    topology = _topology(options.topology_path) if options.topology_path else None
+    given = options.topology_path
+    topology = document_topology(given) if given else None
     with _object_file(options) as path, _stop_on_signals() as stop:
         try:
             return _Run(path, options, topology, stop).run()
@@ -102,22 +103,6 @@ def _object_file(options: RunOptions) -> Iterator[Path]:
         out = Path(directory) / f"{policy.stem}.bpf.o"
         build(policy, out, without=options.without)
         yield out
-
-
-def _topology(path: Path) -> Topology:
-    """The topology in a document, for this machine."""
-    # The graph needs networkx, which takes long to import; only those who ask for it pay.
-    from scx_vsched.topology.convert import graph_topology  # noqa: PLC0415
-    from scx_vsched.topology.document import read_document  # noqa: PLC0415
-    from scx_vsched.topology.sysfs import read_claims  # noqa: PLC0415
-
-    claims = read_claims().domains
-    graph = read_document(path).graph
-    if strangers := sorted(set(graph.vcpus) - set(claims)):
-        raise UserError(
-            f"{path}: this machine has no vCPU {strangers[0]}", "the topology is another machine's"
-        )
-    return graph_topology(graph, claims)
 
 
 @contextlib.contextmanager

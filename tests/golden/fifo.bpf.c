@@ -38,10 +38,12 @@ const char vsched_meta[] SEC(".vsched") =
 	"ken over\",\"name\":\"capacities\"},{\"doc\":\"ticks that came late: their vCPU had been taken a"
 	"way while it was busy\",\"name\":\"gaps\"}],\"tunables\":[{\"default\":5000,\"doc\":\"run before oth"
 	"ers get a turn\",\"frozen\":false,\"max\":100000,\"min\":100,\"name\":\"slice_us\",\"type\":\"u64\",\"un"
-	"it\":\"us\"},{\"default\":10,\"doc\":\"bound on waiting, however small the weight\",\"frozen\":fals"
-	"e,\"max\":25,\"min\":1,\"name\":\"max_wait_s\",\"type\":\"u64\",\"unit\":\"s\"},{\"default\":2,\"doc\":\"wait"
-	"ing tasks needed to steal across NUMA nodes\",\"frozen\":false,\"max\":1024,\"min\":1,\"name\":\"s"
-	"teal_node_min\",\"type\":\"u64\",\"unit\":\"tasks\"}],\"version\":\"X\"}";
+	"it\":\"us\"},{\"default\":1000,\"doc\":\"shortest slice, when many tasks wait\",\"frozen\":false,\"m"
+	"ax\":100000,\"min\":100,\"name\":\"slice_min_us\",\"type\":\"u64\",\"unit\":\"us\"},{\"default\":10,\"doc\""
+	":\"bound on waiting, however small the weight\",\"frozen\":false,\"max\":25,\"min\":1,\"name\":\"ma"
+	"x_wait_s\",\"type\":\"u64\",\"unit\":\"s\"},{\"default\":2,\"doc\":\"waiting tasks needed to steal acr"
+	"oss NUMA nodes\",\"frozen\":false,\"max\":1024,\"min\":1,\"name\":\"steal_node_min\",\"type\":\"u64\",\""
+	"unit\":\"tasks\"}],\"version\":\"X\"}";
 
 /* ---- Constants that the loader sets, and state ---- */
 
@@ -53,10 +55,12 @@ const char vsched_meta[] SEC(".vsched") =
  */
 volatile struct {
 	u64 slice_us;
+	u64 slice_min_us;
 	u64 max_wait_s;
 	u64 steal_node_min;
 } tunables SEC(".data.tunables") = {
 	.slice_us = 5000ULL,
+	.slice_min_us = 1000ULL,
 	.max_wait_s = 10ULL,
 	.steal_node_min = 2ULL,
 };
@@ -73,6 +77,7 @@ const volatile u32 exit_dump_len = 32768;
 #define PATIENCE_MS 250
 #define PATIENCE_DISPATCHES 32 /* between two looks at the clock */
 #define MAX_BATCH 8 /* tasks that a vCPU takes from its queue at once */
+#define MAX_PASSED 32 /* tasks that go past a vCPU's queue between two looks there */
 #define MAX_SIBLINGS 64 /* vCPUs of a cache that a vCPU looks at when it has nothing to do */
 #define MAX_NEAR 64 /* caches that a vCPU steals from, nearest first */
 #define GAP_NS 1000000 /* a tick that is less late says nothing */
@@ -83,7 +88,7 @@ const volatile u32 exit_dump_len = 32768;
 
 /* Looks for tasks that have waited too long in a queue, counted in rounds of PATIENCE_MS. */
 struct patience {
-	u32 since_ms;
+	u32 since_ms; /* of this round, 0 before the first and while nobody waits */
 	u32 round;
 };
 
@@ -116,6 +121,13 @@ struct spot {
 	u16 stack; /* the lowest vCPU on the same hardware thread */
 };
 
+struct llc_state {
+	u64 vtime; /* advances as much as its vCPUs do in the mean */
+	u32 queued; /* tasks in its queue */
+	u32 vcpus[2]; /* online, in each copy of the topology */
+	struct patience patience;
+} __cacheline_aligned;
+
 /*
  * A vCPU. The first part is what the topology says, written by user space; the rest is what the
  * vCPU is doing, written by itself and read by those that wake tasks. They share a cache line, so
@@ -137,6 +149,11 @@ struct vcpu {
 	u64 running_vtime;
 	u32 running_weight;
 	s32 running_pid;
+	/*
+	 * The cache of this number, which has nothing to do with the vCPU: nearly every operation needs
+	 * one of each, and touching one page costs less than two.
+	 */
+	struct llc_state llc;
 } __cacheline_aligned;
 
 /*
@@ -169,13 +186,6 @@ struct llc_info {
 	struct near_llc near[MAX_NEAR];
 };
 
-struct llc_state {
-	u64 vtime; /* advances as much as its vCPUs do in the mean */
-	u32 queued; /* tasks in its queue */
-	u32 vcpus[2]; /* online, in each copy of the topology */
-	struct patience patience;
-} __cacheline_aligned;
-
 /* The vCPUs of a cache, a node or the machine, in one copy of the topology. */
 struct domain {
 	struct bpf_cpumask __kptr *all;
@@ -199,6 +209,7 @@ struct task_ctx {
 	u32 active_weight; /* counted in its group while the task is runnable */
 	u32 queue; /* which queue counts the task: OF_… with an index, or 0 */
 	u32 round; /* of that queue's patience, when the task joined */
+	bool woken; /* select_cpu has done for this wake-up what enqueue would do first */
 };
 
 #define OF_VCPU 0x40000000U
@@ -229,13 +240,6 @@ struct {
 	__type(key, u32);
 	__type(value, struct llc_info);
 } llcs SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MAX_LLCS);
-	__type(key, u32);
-	__type(value, struct llc_state);
-} llc_states SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -648,54 +652,78 @@ static __always_inline u64 group_weight(const struct group *group)
 }
 
 /*
+ * What a walk from a group to the root carries along; each level is a step of bpf_loop(), which the
+ * verifier follows once rather than MAX_GROUP_DEPTH times.
+ */
+struct climb {
+	u32 index;
+	u64 amount;
+};
+
+static long count_level(u32 depth, struct climb *climb)
+{
+	struct group *group = bpf_map_lookup_elem(&groups, &climb->index);
+	s64 change = climb->amount;
+	u64 before, now, counted;
+
+	if (!group)
+		return 1;
+	before = __sync_fetch_and_add(&group->active, change);
+	if (change > 0 && !before)
+		now = group_weight(group);
+	else if (change < 0 && before + change == 0)
+		now = 0;
+	else
+		return 1;
+	/* a concurrent change of the weight is paid for by whoever comes next */
+	counted = __sync_lock_test_and_set(&group->counted, now);
+	climb->amount = now - counted;
+	climb->index = group->parent;
+	return !climb->index;
+}
+
+/*
  * Counts @change into the group and, where it becomes active or idle by that, into its ancestors.
  *
  * Not static, like group_share(): the verifier then checks the function once rather than wherever
- * it is called, which halves the time to load the scheduler.
+ * it is called.
  */
 __noinline int group_count(u32 index, s64 change)
 {
-	for (u32 depth = 0; depth < MAX_GROUP_DEPTH && index; depth++) {
-		struct group *group = bpf_map_lookup_elem(&groups, &index);
-		u64 before, now, counted;
+	struct climb climb = {.index = index, .amount = change};
 
-		if (!group)
-			return 0;
-		before = __sync_fetch_and_add(&group->active, change);
-		if (change > 0 && !before)
-			now = group_weight(group);
-		else if (change < 0 && before + change == 0)
-			now = 0;
-		else
-			return 0;
-		/* a concurrent change of the weight is paid for by whoever comes next */
-		counted = __sync_lock_test_and_set(&group->counted, now);
-		change = now - counted;
-		index = group->parent;
-	}
+	if (index)
+		bpf_loop(MAX_GROUP_DEPTH, count_level, &climb, 0);
 	return 0;
 }
 
-/* @weight times the shares of the group and its ancestors; at least 1. */
-__noinline u32 group_share(u32 index, u64 weight)
+static long share_level(u32 depth, struct climb *climb)
+{
+	struct group *group = bpf_map_lookup_elem(&groups, &climb->index);
+	s64 active;
+
+	if (!group)
+		return 1;
+	active = READ_ONCE(group->active);
+	/* transiently below the truth while another CPU counts */
+	if (active <= 0)
+		active = 1024;
+	climb->amount = climb->amount / active * group_weight(group);
+	climb->index = group->parent;
+	return !climb->index;
+}
+
+/*
+ * @weight times the shares of the group and its ancestors; at least 1. Pure, so that a view whose
+ * weight no hook reads costs nothing.
+ */
+__noinline __pure u32 group_share(u32 index, u64 weight)
 {
 	/* in 1/65536 while it is multiplied with one share after the other */
-	weight <<= 16;
-	for (u32 depth = 0; depth < MAX_GROUP_DEPTH && index; depth++) {
-		struct group *group = bpf_map_lookup_elem(&groups, &index);
-		s64 active;
+	struct climb climb = {.index = index, .amount = weight << 16};
 
-		if (!group)
-			break;
-		active = READ_ONCE(group->active);
-		/* transiently below the truth while another CPU counts */
-		if (active <= 0)
-			active = 1024;
-		weight = weight / active * group_weight(group);
-		index = group->parent;
-	}
-	weight >>= 16;
-	return weight ?: 1;
+	bpf_loop(MAX_GROUP_DEPTH, share_level, &climb, 0);
+	return climb.amount >> 16 ?: 1;
 }
 
 static __always_inline void task_activate(const struct task_struct *p, struct task_ctx *tctx)
@@ -912,11 +940,11 @@ static __always_inline bool hook_stays(const struct task_view *task, const struc
 	return task_is_waking(task) && vcpu_queued(vcpu) + vcpu_llc_queued(vcpu) >= vcpu_llc_vcpus(vcpu);
 }
 
-/* A few, where the queue would put them near its head: the vCPU has got as far as they. */
+/* A few, where the queue would put them near its head: they are ahead by little at most. */
 #line 84 "scx_vsched/policies/core.py"
 static __always_inline bool hook_passes(const struct task_view *task, const struct vcpu_view *vcpu)
 {
-	return vcpu_passed(vcpu) < 8 && hook_stays(task, vcpu) && !fn_is_before(vcpu_vtime(vcpu), task_vtime(task)) && !(task_is_idle_class(task) || task_is_batch(task));
+	return vcpu_passed(vcpu) < 8 && hook_stays(task, vcpu) && !fn_is_before(vcpu_vtime(vcpu) + tunables.slice_min_us * 1000, task_vtime(task)) && !(task_is_idle_class(task) || task_is_batch(task));
 }
 
 /* A few at once from a long queue, where the order matters less than the cost. */
@@ -956,7 +984,7 @@ static __always_inline bool hook_balances(const struct vcpu_view *vcpu,
 
 #pragma clang diagnostic pop
 
-#line 959 "vsched_fifo.bpf.c"
+#line 987 "vsched_fifo.bpf.c"
 /* ---- A task's virtual time ---- */
 
 static __always_inline struct task_ctx *task_ctx(struct task_struct *p)
@@ -1034,20 +1062,39 @@ static __always_inline u32 current_copy(void)
 	return READ_ONCE(epoch) & 1;
 }
 
+static __always_inline struct llc_state *llc_state(u32 index)
+{
+	struct vcpu *entry = bpf_map_lookup_elem(&vcpus, &index);
+
+	return entry ? &entry->llc : NULL;
+}
+
 /* False when the vCPU is beyond the tables. */
 static __always_inline bool place_of(u32 id, u32 copy, struct place *place)
 {
-	u32 llc;
-
 	place->id = id;
 	place->copy = copy & 1;
 	place->vcpu = bpf_map_lookup_elem(&vcpus, &id);
 	if (!place->vcpu)
 		return false;
 	place->spot = &place->vcpu->spots[place->copy];
-	llc = place->spot->llc;
-	place->llc = bpf_map_lookup_elem(&llc_states, &llc);
+	place->llc = llc_state(place->spot->llc);
 	return place->llc;
+}
+
+/*
+ * Whether the task may run anywhere: on all that are possible, since a mask of as many as are
+ * online may count one that is offline.
+ */
+static __always_inline bool is_free(const struct task_struct *p)
+{
+	return p->nr_cpus_allowed >= nr_vcpu_ids;
+}
+
+/* Whether the task may run on that vCPU; mostly it is cheaper to know than to ask. */
+static __always_inline bool is_allowed(const struct task_struct *p, u32 vcpu)
+{
+	return is_free(p) || bpf_cpumask_test_cpu(vcpu, p->cpus_ptr);
 }
 
 /* Caches that there can be: as many as vCPUs. */
@@ -1113,7 +1160,7 @@ static __always_inline void leave_queue(struct task_ctx *tctx)
 		if (vcpu)
 			__sync_fetch_and_sub(&vcpu->queued, 1);
 	} else if (queue & OF_LLC) {
-		struct llc_state *llc = bpf_map_lookup_elem(&llc_states, &index);
+		struct llc_state *llc = llc_state(index);
 
 		if (llc)
 			__sync_fetch_and_sub(&llc->queued, 1);
@@ -1149,7 +1196,7 @@ static __always_inline u64 clock_vtime(u32 clock, u64 otherwise)
 
 		return vcpu ? vcpu->vtime : otherwise;
 	} else {
-		struct llc_state *llc = bpf_map_lookup_elem(&llc_states, &index);
+		struct llc_state *llc = llc_state(index);
 
 		return llc ? llc->vtime : otherwise;
 	}
@@ -1340,7 +1387,7 @@ static __always_inline s32 empty_domain(u32 key)
 static long empty_llc(u32 index, void *ctx)
 {
 	u32 copy = survey.copy & 1, key = copy * MAX_LLCS + index;
-	struct llc_state *llc = bpf_map_lookup_elem(&llc_states, &index);
+	struct llc_state *llc = llc_state(index);
 	struct llc_info *info = bpf_map_lookup_elem(&llcs, &key);
 
 	if (llc)
@@ -1529,7 +1576,7 @@ s32 vsched_switch_topology(void *ctx)
  */
 __noinline int settle_queue(u32 index)
 {
-	struct llc_state *from = bpf_map_lookup_elem(&llc_states, &index);
+	struct llc_state *from = llc_state(index);
 	u32 copy = current_copy();
 	struct bpf_iter_scx_dsq it;
 	struct task_struct *p;
@@ -1603,7 +1650,7 @@ static __always_inline bool take_left_behind(const struct place *place)
 
 	if (llc == place->spot->llc)
 		return false;
-	former = bpf_map_lookup_elem(&llc_states, &llc);
+	former = llc_state(llc);
 	return former && READ_ONCE(former->queued) && dsq_move_to_local(LLC_DSQ(llc));
 }
 
@@ -1710,8 +1757,7 @@ static __always_inline s32 claim_idle_in(const struct task_struct *p, struct bpf
 	struct scratch *scratch;
 	u32 zero = 0;
 
-	/* all that are possible: a mask of as many as are online may count one that is offline */
-	if (p->nr_cpus_allowed >= nr_vcpu_ids)
+	if (is_free(p))
 		return scx_bpf_pick_idle_cpu((const struct cpumask *)domain, flags);
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	both = scratch ? scratch->mask : NULL;
@@ -1746,7 +1792,7 @@ static __always_inline bool is_strong(const struct place *place)
 static __always_inline bool claim_this(const struct task_struct *p, const struct place *place)
 {
 	return !READ_ONCE(place->vcpu->running) &&
-	       bpf_cpumask_test_cpu(place->id, p->cpus_ptr) &&
+	       is_allowed(p, place->id) &&
 	       scx_bpf_test_and_clear_cpu_idle(place->id);
 }
 
@@ -1827,7 +1873,7 @@ static __always_inline bool follow_waker(const struct task_struct *p, const stru
 	struct vcpu_view where, waker;
 	struct place here;
 
-	if (this == near->id || !bpf_cpumask_test_cpu(this, p->cpus_ptr) ||
+	if (this == near->id || !is_allowed(p, this) ||
 	    !place_of(this, near->copy, &here))
 		return false;
 	where = view_vcpu(near);
@@ -1859,7 +1905,7 @@ static __always_inline bool pass_queue(struct task_struct *p, struct task_ctx *t
 				       const struct task_view *task, const struct place *place,
 				       const struct vcpu_view *where)
 {
-	if (!hook_passes(task, where))
+	if (place->vcpu->passed >= MAX_PASSED || !hook_passes(task, where))
 		return false;
 	count(STAT_PASSED);
 	place->vcpu->passed++;
@@ -1890,13 +1936,13 @@ s32 vsched_select_cpu(u64 *ctx)
 	if (idle.vcpu < 0) {
 		if (!sync)
 			follow_waker(p, &task, &place, false);
-		if (bpf_cpumask_test_cpu(place.id, p->cpus_ptr)) {
+		if (is_allowed(p, place.id)) {
 			leave_queue(tctx);
 			wake(p, tctx, &place);
 			task = view_task(p, tctx, true, 0);
 			where = view_vcpu(&place);
-			if (!preempts(&task, &place, &where))
-				pass_queue(p, tctx, &task, &place, &where);
+			tctx->woken = preempts(&task, &place, &where) ||
+				      !pass_queue(p, tctx, &task, &place, &where);
 		}
 		return place.id;
 	}
@@ -1910,8 +1956,8 @@ s32 vsched_select_cpu(u64 *ctx)
 }
 
 /* Wakes an idle vCPU that can take what was just queued. */
-static __always_inline void kick_idle(const struct task_struct *p, const struct place *near,
-				      u32 scope)
+static __always_inline void kick_idle(const struct task_struct *p, const struct task_view *task,
+				      const struct place *near, u32 scope)
 {
 	struct idle_vcpu idle = claim_idle(p, near, scope);
 
@@ -1957,10 +2003,11 @@ void vsched_enqueue(u64 *ctx)
 	}
 	/* a change of affinity or class takes a task out of its queue without a word */
 	leave_queue(tctx);
-	if (woken)
+	if (woken && !tctx->woken)
 		wake(p, tctx, &place);
 	else
 		rebase_to_vcpu(tctx, &place);
+	tctx->woken = false;
 	task_activate(p, tctx);
 	task = view_task(p, tctx, woken, 0);
 	slice = task_slice(&task, &place);
@@ -2008,7 +2055,7 @@ void vsched_enqueue(u64 *ctx)
 		dsq_insert_vtime(p, LLC_DSQ(place.spot->llc), slice, key, flags);
 	}
 	if (KFUNC_EXISTS(scx_bpf_kick_cpu) && (diverted || !vcpu_selected(p, flags)))
-		kick_idle(p, &place, pinned ? 0 : hook_idle_scope(&task, &where));
+		kick_idle(p, &task, &place, pinned ? 0 : hook_idle_scope(&task, &where));
 }
 
 /* Notes that the task starts, or goes on, to run. */
@@ -2016,9 +2063,6 @@ static __always_inline void note_running(const struct task_struct *p, const stru
 					 const struct place *place)
 {
 	advance(tctx, place);
-	place->vcpu->running_vtime = tctx->vtime;
-	place->vcpu->running_weight = task_share(p, tctx);
-	place->vcpu->running_pid = p->pid;
 	place->vcpu->running_class = class_bits(p);
 	WRITE_ONCE(place->vcpu->running, true);
 }
@@ -2200,7 +2244,7 @@ static __always_inline bool rescue_from(u64 dsq, u32 vcpu, u64 vtime, struct pat
 				continue;
 			if (is_migration_disabled(p) && scx_bpf_task_cpu(p) != vcpu)
 				continue;
-			if (!bpf_cpumask_test_cpu(vcpu, p->cpus_ptr) || !dsq_move(&it, p, to))
+			if (!is_allowed(p, vcpu) || !dsq_move(&it, p, to))
 				continue;
 			tctx->vtime = vtime;
 			count(STAT_RESCUED);
@@ -2214,8 +2258,13 @@ static __always_inline bool rescue_from(u64 dsq, u32 vcpu, u64 vtime, struct pat
 
 static __always_inline bool next_round(struct patience *patience, u32 now_ms)
 {
-	u32 rounds = (now_ms - patience->since_ms) / PATIENCE_MS;
+	u32 rounds;
 
+	if (!patience->since_ms) {
+		patience->since_ms = now_ms;
+		return false;
+	}
+	rounds = (now_ms - patience->since_ms) / PATIENCE_MS;
 	if (!rounds)
 		return false;
 	patience->since_ms = now_ms;
@@ -2225,7 +2274,7 @@ static __always_inline bool next_round(struct patience *patience, u32 now_ms)
 
 __noinline int rescue(u32 id, u32 copy)
 {
-	u32 now_ms = now_ns() / 1000000;
+	u32 now_ms = bpf_ktime_get_ns() / 1000000;
 	struct place place;
 	bool rescued = false;
 
@@ -2256,6 +2305,18 @@ __noinline int housekeep(u32 id, u32 copy)
 	if (place.vcpu->patience.round == round)
 		return false;
 	return balance(id, copy);
+}
+
+/*
+ * The vCPU has found nothing to do. Where nobody waits time does not count: who comes next would
+ * seem to have waited all the while.
+ */
+static __always_inline void stop_rounds(const struct place *place)
+{
+	if (!READ_ONCE(place->vcpu->queued))
+		place->vcpu->patience.since_ms = 0;
+	if (!READ_ONCE(place->llc->queued))
+		place->llc->patience.since_ms = 0;
 }
 
 /* Takes the head of the vCPU's own queue, with @several as many as the policy says. */
@@ -2339,8 +2400,10 @@ void vsched_dispatch(u64 *ctx)
 		return;
 	if (prev && tctx)
 		keep(prev, tctx, &place);
-	else if (!steal(place.id, place.copy))
+	else if (!steal(place.id, place.copy)) {
+		stop_rounds(&place);
 		note_rest(place.id);
+	}
 }
 
 SEC("struct_ops/running")
@@ -2353,6 +2416,7 @@ void vsched_running(u64 *ctx)
 	if (!tctx || !place_of(scx_bpf_task_cpu(p), current_copy(), &place))
 		return;
 	leave_queue(tctx);
+	tctx->woken = false;
 	rebase_to_vcpu(tctx, &place);
 	task_activate(p, tctx);
 	note_running(p, tctx, &place);
@@ -2442,8 +2506,8 @@ void vsched_dump_cpu(u64 *ctx)
 	if (idle || !activity || !place_of(vcpu, current_copy(), &place))
 		return;
 	scx_bpf_dump("  virtual time %llu, %d waiting; cache %u: virtual time %llu, %d waiting\n",
-		     place.vcpu->vtime, scx_bpf_dsq_nr_queued(VCPU_DSQ(vcpu)), place.spot->llc,
-		     place.llc->vtime, scx_bpf_dsq_nr_queued(LLC_DSQ(place.spot->llc)));
+		     place.vcpu->vtime, place.vcpu->queued, place.spot->llc, place.llc->vtime,
+		     place.llc->queued);
 	scx_bpf_dump("  capacity %u; last tick at %llu ns, active since %llu ns; %llu gaps, %llu ns, the last %llu ns\n",
 		     place.vcpu->capacity, activity->heartbeat_ns, activity->active_since_ns,
 		     activity->gaps, activity->gaps_ns, activity->gap_ns);

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from scx_vsched.vm.lab.accounting import Truth
     from scx_vsched.vm.lab.placing import Plan
+    from scx_vsched.vm.monitor import Emulator
 
 __all__ = ["PhaseTruth", "Session"]
 
@@ -45,14 +46,14 @@ class Session:
 
     def __init__(self, plans: Mapping[str, Plan]) -> None:
         self._plans = dict(plans)
-        self._pid: int | None = None
+        self._emulator: Emulator | None = None
         self._directory: Path | None = None
         self._shaping: Shaping | None = None
         self.results: dict[str, PhaseTruth] = {}
 
-    def on_machine(self, pid: int) -> None:
-        """The emulator runs as process `pid`."""
-        self._pid = pid
+    def on_machine(self, emulator: Emulator) -> None:
+        """The emulator runs."""
+        self._emulator = emulator
 
     def on_poll(self, directory: Path) -> None:
         """The job's directory, in which the guest waits for a word."""
@@ -74,12 +75,9 @@ class Session:
 
     def _begin(self, name: str) -> None:
         assert self._directory is not None  # noqa: S101 - polled before the first event
-        if self._pid is None:
-            raise UserError(
-                "the VM cannot be shaped: its vCPU threads were not found",
-                "QEMU must support -name debug-threads=on",
-            )
-        shaping = Shaping(self._plans[name], self._pid)
+        if self._emulator is None:
+            raise UserError("the VM cannot be shaped: its monitor does not answer")
+        shaping = Shaping(self._plans[name], self._emulator)
         self._shaping = shaping
         shaping.__enter__()
         shaping.start()

@@ -31,7 +31,6 @@ from scx_vsched.vm.lab.profile import Mechanism
 from scx_vsched.vm.lab.pulse import CORUNNER_PRIORITY
 from scx_vsched.vm.lab.timers import Timer, programs
 from scx_vsched.vm.lab.trace import try_trace
-from scx_vsched.vm.qemu import vcpu_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
     from scx_vsched.vm.lab.placing import Plan, Stage
     from scx_vsched.vm.lab.profile import VcpuShape
+    from scx_vsched.vm.monitor import Emulator
 
 __all__ = ["Shaping"]
 
@@ -71,16 +71,15 @@ class _Saved:
 
 
 class Shaping:
-    """The plan at work on the QEMU process `pid`, from `start` to the end of the context."""
+    """The plan at work on a VM, from `start` to the end of the context."""
 
-    def __init__(self, plan: Plan, pid: int) -> None:
+    def __init__(self, plan: Plan, emulator: Emulator) -> None:
         """Prepare; nothing is changed yet.
 
         Raises:
             UserError: the VM has not the plan's vCPUs.
         """
-        self.plan, self.pid = plan, pid
-        self.threads = dict(sorted(vcpu_threads(pid).items()))
+        self.plan, self.pid, self.threads = plan, emulator.pid, emulator.threads
         wanted = len(plan.profile.shapes)
         if len(self.threads) != wanted:
             raise UserError(f"the profile has {wanted} vCPUs and the VM {len(self.threads)}")

@@ -62,7 +62,9 @@ def test_hooks_of_both_compilers_are_in_one_object(tmp_path: Path) -> None:
         # to the verifier a static function, whose calls it looks into
         at = types.find(BtfKind.FUNC, f"pybpf_{name}")
         assert at
-        assert not int.from_bytes(sections(data, tmp_path)[".BTF"][at.at + 4 : at.at + 6], "little")
+        assert not int.from_bytes(
+            sections(data, tmp_path)[".BTF"][at.place + 4 : at.place + 6], "little"
+        )
         assert "core.py:" in programs[f"pybpf_{name}"].sources[0]
     shown = command("inspect", tmp_path / "both.o").stdout
     assert "hooks by pythonbpf: " + both.meta.pythonbpf[0] in shown

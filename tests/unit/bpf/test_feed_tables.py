@@ -51,7 +51,7 @@ class Programs:
 
     def __init__(self) -> None:
         self.tables = {
-            "vcpus": Table(64, VCPUS),
+            "vcpus": Table(128, VCPUS),
             "activities": Table(64, VCPUS),
             "llcs": Table(524, 2 * MAX_LLCS),
         }
@@ -244,7 +244,7 @@ def test_layouts_are_those_of_the_object(core_object: Path) -> None:
         found[name] = {m.name: m.offset for m in kind.members} | {"size": kind.value}
     vcpu, activity, llc = found["vcpu"], found["activity"], found["llc_info"]
     assert (vcpu["spots"], vcpu["latency_us"], vcpu["capacity"]) == (0, 16, 20)
-    assert (vcpu["pace"], vcpu["size"]) == (36, 64)
+    assert (vcpu["pace"], vcpu["size"]) == (36, 128)
     assert list(found["spot"].items()) == [
         ("llc", 0), ("node", 2), ("next", 4), ("stack", 6), ("size", 8),
     ]  # fmt: skip

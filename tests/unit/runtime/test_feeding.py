@@ -119,6 +119,12 @@ def test_snapshots_reach_the_scheduler(capsys: pytest.CaptureFixture[str]) -> No
     assert "stacked: 0+1" in capsys.readouterr().err
 
 
+def test_nobody_is_told_the_same_twice() -> None:
+    feed, known = Recorded(), snapshot()
+    feed_all(feed, known, known, snapshot(capacity=300))
+    assert [topology.vcpus[0].capacity for topology in feed.topologies] == [512, 300]
+
+
 def test_nothing_is_handed_over_without_a_scheduler() -> None:
     feeding = Feeding(lambda _claims, _stopping: iter([snapshot()]))
     with feeding:

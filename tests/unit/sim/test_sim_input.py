@@ -218,6 +218,14 @@ def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> N
         assert isinstance(told.exception, UserError), arguments
 
 
+@pytest.mark.parametrize("option", ["--seconds", "--warmup", "--timeline-ms"])
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e300", "-1"])
+def test_times_that_are_none_are_refused(option: str, value: str) -> None:
+    told = CliRunner().invoke(app, ["sim", "run", "4", "requests", option, value])
+    assert told.exit_code == 2
+    assert f"Invalid value for '{option}'" in told.stderr
+
+
 def test_the_command_runs_a_record(tmp_path: Path) -> None:
     path = tmp_path / "seen.json"
     path.write_text(document(record((5 * MS, 20 * MS))), encoding="utf-8")
