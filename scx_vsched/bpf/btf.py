@@ -88,6 +88,7 @@ class BtfType:
     value: int
     members: tuple[Member, ...] = ()
     array: tuple[int, int] = (0, 0)  # element type and number of elements
+    place: int = 0  # its first byte in the section
 
 
 class Btf(Sequence[BtfType]):
@@ -112,7 +113,8 @@ class Btf(Sequence[BtfType]):
         if magic != MAGIC or version != 1:
             raise ValueError(f"magic {magic:#x}, version {version}")
         self._strings = data[header + str_at : header + str_at + str_len]
-        self._data = data[header + type_at : header + type_at + type_len]
+        self._first = header + type_at
+        self._data = data[self._first : self._first + type_len]
         self._starts = [-1]  # of each type in the data
         self._heads = [(0, 0, 0)]  # name's offset, info, size or type
         at = 0
@@ -167,7 +169,8 @@ class Btf(Sequence[BtfType]):
         elif kind is BtfKind.ARRAY:
             element, _, count = struct.unpack("=III", trailer)
             array = (element, count)
-        return BtfType(index, kind, self.string(name), value, members, array)
+        place = self._first + self._starts[index]
+        return BtfType(index, kind, self.string(name), value, members, array, place)
 
     def string(self, offset: int) -> str:
         """The string at `offset` of the string section."""

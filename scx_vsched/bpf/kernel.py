@@ -39,6 +39,7 @@ them, so they stay.
 """
 
 _HEADER = struct.Struct("=III")  # struct btf_type: name_off, info, size or type
+_MEMBER = struct.Struct("=III")  # struct btf_member: name_off, type, offset in bits
 
 
 def _line(path: Path) -> str | None:
@@ -95,6 +96,20 @@ class KernelBtf:
         raw = ctypes.string_at(address + _HEADER.size, entry.size * (info & 0xFFFF))
         text = library().calls.btf__name_by_offset
         return {text(self._handle, at).decode(): value for at, value in entry.iter_unpack(raw)}
+
+    def offsets(self, name: str) -> dict[str, int]:
+        """Where `struct name` has its named members, in bytes; empty without such a struct."""
+        address = self._find(name, BtfKind.STRUCT)
+        if address is None:
+            return {}
+        _, info, _ = _HEADER.unpack(ctypes.string_at(address, _HEADER.size))
+        raw = ctypes.string_at(address + _HEADER.size, _MEMBER.size * (info & 0xFFFF))
+        text = library().calls.btf__name_by_offset
+        # the upper byte is a bit field's width, if there is any in the struct
+        return {
+            text(self._handle, at).decode(): (offset & 0xFFFFFF) // 8
+            for at, _, offset in _MEMBER.iter_unpack(raw)
+        }
 
     def has_function(self, name: str) -> bool:
         """Whether the kernel has a function (a kfunc among them) of that name."""

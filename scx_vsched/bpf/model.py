@@ -64,10 +64,14 @@ class ObjectMeta:
     stats: tuple[StatMeta, ...]
     histograms: tuple[HistogramMeta, ...]
     ops_flags: tuple[str, ...]  # enumerators of the kernel's scx_ops_flags; unknown ones count as 0
+    pythonbpf: tuple[str, ...] = ()  # hooks that this backend compiled; clang did the others
 
     def to_json(self) -> str:
         """One line of ASCII JSON, the same for the same contents."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"), sort_keys=True)
+        said = dataclasses.asdict(self)
+        if not self.pythonbpf:
+            del said["pythonbpf"]
+        return json.dumps(said, separators=(",", ":"), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> ObjectMeta:
@@ -94,6 +98,7 @@ class ObjectMeta:
                     "histograms": tuple(HistogramMeta(**h) for h in raw["histograms"]),
                     "stats": tuple(StatMeta(**s) for s in raw["stats"]),
                     "ops_flags": tuple(raw["ops_flags"]),
+                    "pythonbpf": tuple(raw.get("pythonbpf", ())),
                 }
             )
         except (KeyError, TypeError) as error:

@@ -83,6 +83,13 @@ class Program:
         """What the verifier wrote, after load; empty unless `keep_log` asked for it."""
         return self._log.value.decode(errors="replace") if self._log else ""
 
+    def attach(self) -> Link:
+        """Attach this loaded program to what its section names; raises BpfError."""
+        handle = library().calls.bpf_program__attach(self._handle)
+        if not handle:
+            raise BpfError(f"cannot attach {self.name} to {self.section}", ctypes.get_errno())
+        return Link(handle)
+
     def test_run(self, context: bytes = b"") -> TestRun:
         """Run this loaded `SEC("syscall")` program once on a copy of `context`.
 

@@ -26,11 +26,11 @@ from scx_vsched.policy.views import VIEWS, field_info
 from scx_vsched.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from scx_vsched.policy.program import PolicyProgram
 
-__all__ = ["describe", "include_dir", "render", "reserved_identifiers"]
+__all__ = ["describe", "hooks_in_use", "include_dir", "render", "reserved_identifiers"]
 
 _OPS_NAME_LEN = 100  # the kernel's limit is 127
 _META_LINE = 88  # characters of the description in each C string
@@ -158,6 +158,12 @@ def _without_hooks(program: PolicyProgram, features: Collection[str]) -> PolicyP
     return dataclasses.replace(program, functions=functions)
 
 
+def hooks_in_use(program: PolicyProgram, without: Collection[str] = ()) -> tuple[str, ...]:
+    """The names of the hooks that an object less the features in `without` has."""
+    used = _without_hooks(program, describe(program, without).features)
+    return tuple(function.name for function in used.functions if function.kind == "hook")
+
+
 def _tracked(program: PolicyProgram) -> frozenset[str]:
     """The fields that the mechanism has to keep because a hook reads them."""
     return frozenset(
@@ -211,9 +217,16 @@ def _number_lines(text: str, name: str) -> str:
     )
 
 
-def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
-    """C source of the scheduler that `program` describes, less the features in `without`."""
-    meta = describe(program, without)
+def render(
+    program: PolicyProgram,
+    without: Collection[str] = (),
+    elsewhere: Mapping[str, str] | None = None,
+) -> str:
+    """C source of the scheduler that `program` describes, less the features in `without`.
+
+    `elsewhere` has the C of hooks that pythonbpf compiles.
+    """
+    meta = dataclasses.replace(describe(program, without), pythonbpf=tuple(elsewhere or ()))
     program = _without_hooks(program, meta.features)
     tracked = _tracked(program)
     techniques = {hook.feature for hook in program.mechanism.hooks if hook.feature}
@@ -241,6 +254,6 @@ def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
         kept=describe_kept(program, meta.features),
         counters=program.counters,
         hooked=frozenset(f.name for f in program.functions if f.kind == "hook"),
-        hooks=emit_c(program, reserved_identifiers(), macros=_macros()),
+        hooks=emit_c(program, reserved_identifiers(), macros=_macros(), elsewhere=elsewhere),
     )
     return _number_lines(text, f"{ops_name}.bpf.c")

@@ -21,6 +21,8 @@ from scx_vsched.policy.types import INT_TYPES
 from scx_vsched.policy.views import VIEWS, field_info
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scx_vsched.policy.program import PolicyProgram
 
 C_TYPES: dict[str, Any] = {name: getattr(ctypes, f"c_{'' if t.signed else 'u'}int{t.bits}")
@@ -156,7 +158,7 @@ def kept_declarations(program: PolicyProgram) -> tuple[str, str]:
     )
     about = describe_kept(program, ("cgroups",))
     about = dataclasses.replace(about, intrinsics=frozenset())  # they are the test's own
-    meta = {"features": ("cgroups",)}
+    meta = {"features": ("cgroups",), "mechanism": "guest"}
     texts = [
         found.get_template(f"common/policy_{part}.h.j2").render(
             kept=about, counters=program.counters, meta=meta, source_name="a random policy"
@@ -212,8 +214,12 @@ def harness_source(
     scalars: dict[str, str],
     inputs: int,
     values: dict[str, int],
+    elsewhere: Mapping[str, str] | None = None,
 ) -> str:
-    """C with one SEC("syscall") program a function, which runs it on all inputs, one by one."""
+    """C with one SEC("syscall") program a function, which runs it on all inputs, one by one.
+
+    `elsewhere` has the C of functions that another backend compiles.
+    """
     before, after = kept_declarations(program)
     parts = [_HEADER, before, view_declarations(), after, _WORLD.format(draws=DRAWS)]
     parts.append(tunable_declarations(program, values))
@@ -226,7 +232,7 @@ def harness_source(
         '__type(key, u32); __type(value, struct input); } inputs SEC(".maps");'
     )
     parts.append(_SNAPSHOT.format(keys=kept.KEYS, outputs=inputs * len(functions)))
-    parts.append(emit_c(program))
+    parts.append(emit_c(program, elsewhere=elsewhere))
     for i, name in enumerate(functions):
         function = program.function(name)
         arguments = ", ".join(

@@ -28,6 +28,7 @@ from in_bpf import run_object
 from minimise import minimise
 from programs import BOOL, SCALARS, TYPES, Evaluator, Function, Generator, Type, limits, name_of
 
+from scx_vsched.backend.build import build_with, take
 from scx_vsched.bpf.compile import compile_c, find_clang
 from scx_vsched.bpf.libbpf import BpfError, library
 from scx_vsched.errors import UserError
@@ -104,8 +105,8 @@ def draw_input(rng: random.Random) -> dict[str, Any]:
     return drawn
 
 
-def draw_functions(rng: random.Random, count: int) -> list[Function]:
-    generator = Generator(rng, FIELDS, TUNABLES, stateful=True)
+def draw_functions(rng: random.Random, count: int, *, stateful: bool) -> list[Function]:
+    generator = Generator(rng, FIELDS, TUNABLES, stateful=stateful)
     made = []
     for i in range(HELPERS + count):
         helper = i < HELPERS
@@ -117,7 +118,7 @@ def draw_functions(rng: random.Random, count: int) -> list[Function]:
                 views=views,
                 full=not helper,
             )
-            if len(function.source()) < LARGEST:
+            if len(function.source()) < (LARGEST if stateful else LARGEST // 3):
                 break
         made.append(function)
         if helper:
@@ -146,22 +147,27 @@ class Batch:
         return [pack(layout, drawn) for drawn in self.inputs]
 
 
-def draw_batch(rng: random.Random, count: int = FUNCTIONS) -> Batch:
-    functions = draw_functions(rng, count)
+def draw_batch(rng: random.Random, count: int = FUNCTIONS, *, stateful: bool = True) -> Batch:
+    functions = draw_functions(rng, count, stateful=stateful)
     tunables = {name: draw_value(rng, TUNABLES[name]) for name in TUNABLES}
     tunables["trips"] = rng.randint(*BOUNDS["trips"])
     inputs = [draw_input(rng) for _ in range(INPUTS)]
     return Batch(functions, policy_source(functions), tunables, inputs)
 
 
-def build(batch: Batch, out: Path) -> None:
+def build(batch: Batch, out: Path, *, by_pythonbpf: bool = False) -> None:
     """Compiles the batch to a BPF object."""
     program = compile_source(batch.source, "random_policy.py")
     values = {t.name: t.default for t in program.tunables} | batch.tunables
     scalars = {name: name_of(t) for name, t in SCALARS.items()}
     names = [f.name for f in batch.tested]
     count = len(batch.inputs)
-    compile_c(harness_source(program, names, VIEW_PARAMETERS, scalars, count, values), out)
+    taken = take(program, names if by_pythonbpf else (), prefix="fn", most=100_000)
+    source = harness_source(program, names, VIEW_PARAMETERS, scalars, count, values, taken.c)
+    if taken.c:
+        build_with(taken, lambda rest: compile_c(source, rest), out)
+    else:
+        compile_c(source, out)
 
 
 @dataclass(frozen=True)
@@ -306,9 +312,9 @@ def test_three_ways_agree(tmp_path: Path, long_run: bool) -> None:
     print(f"{pairs} pairs of function and input, no mismatch")
 
 
-def check(batch: Batch, directory: Path) -> Mismatch | None:
+def check(batch: Batch, directory: Path, *, by_pythonbpf: bool = False) -> Mismatch | None:
     """Builds and runs a batch on this machine's kernel, and compares."""
-    build(batch, directory / "batch.o")
+    build(batch, directory / "batch.o", by_pythonbpf=by_pythonbpf)
     data = (directory / "batch.o").read_bytes()
     try:
         in_bpf = run_object(data, len(batch.tested), batch.records)
