@@ -181,7 +181,7 @@ def test_idle_vcpus_are_chosen_and_doubtful_ones_hedged() -> None:
 def test_whole_requests_take_less_time_where_vcpus_go_by_the_clock() -> None:
     """They end before the vCPU goes away: what idle vCPUs will do, the probers have said."""
     biased, plain = (builtin("asym-latency", "rpc", out) for out in (("ivh", "rwc"), TECHNIQUES))
-    assert quantile(biased, "latency", 0.95) < 0.58 * quantile(plain, "latency", 0.95)
+    assert quantile(biased, "latency", 0.95) < 0.65 * quantile(plain, "latency", 0.95)
 
 
 def test_servers_sleep_where_interrupts_find_them_awake() -> None:
