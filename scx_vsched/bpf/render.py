@@ -12,14 +12,22 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 from scx_vsched.bpf.kept import describe_kept
-from scx_vsched.bpf.model import META_FORMAT, HistogramMeta, ObjectMeta, StatMeta, TunableMeta
+from scx_vsched.bpf.model import (
+    META_FORMAT,
+    HistogramMeta,
+    ObjectMeta,
+    SettingMeta,
+    StatMeta,
+    TunableMeta,
+)
 from scx_vsched.errors import UserError
 from scx_vsched.policy import ir
+from scx_vsched.policy.c_state import domain_layout
 from scx_vsched.policy.callgraph import calls_of
 from scx_vsched.policy.emit_c import emit_c
 from scx_vsched.policy.views import VIEWS, field_info
@@ -111,7 +119,31 @@ def describe(program: PolicyProgram, without: Collection[str] = ()) -> ObjectMet
             HistogramMeta(c.name, c.unit, c.doc) for c in program.counters if c.kind == "histogram"
         ),
         ops_flags=tuple(dict.fromkeys([*mechanism.ops_flags, *flags])),
+        **_domains(program),
     )
+
+
+def _domains(program: PolicyProgram) -> dict[str, Any]:
+    """What user space has to know of domains' state, where the mechanism has settings."""
+    if not program.mechanism.settings:
+        return {}
+    offsets, size = domain_layout(program)
+    fields = [f for state in program.states if state.scope == "domain" for f in state.cls.fields]
+    settings = tuple(
+        SettingMeta(
+            f.name,
+            f.type.name,
+            offsets[f.name],
+            f.default,
+            f.setting.min,
+            f.setting.max,
+            f.setting.unit,
+            f.setting.doc,
+        )
+        for f in fields
+        if f.setting
+    )
+    return {"settings": settings, "domain_size": size}
 
 
 def _views(tracked: Collection[str]) -> tuple[_View, ...]:

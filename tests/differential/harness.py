@@ -156,9 +156,9 @@ def kept_declarations(program: PolicyProgram) -> tuple[str, str]:
     )
     about = describe_kept(program, ("cgroups",))
     about = dataclasses.replace(about, intrinsics=frozenset())  # they are the test's own
-    meta = {"features": ("cgroups",)}
+    meta = {"features": ("cgroups",), "mechanism": "guest"}
     texts = [
-        found.get_template(f"guest/policy_{part}.h.j2").render(
+        found.get_template(f"common/policy_{part}.h.j2").render(
             kept=about, counters=program.counters, meta=meta, source_name="a random policy"
         )
         for part in ("state", "calls")
