@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from scx_vsched.bpf.domains import Domains
 from scx_vsched.bpf.feed import Feed, feed_constants
 from scx_vsched.bpf.loader import SchedulerObject, misfit
 from scx_vsched.topology import claimed_topology
@@ -43,8 +44,11 @@ def fed(
     exit_dump_len: int | None = None,
     verifier_stats: bool = False,
     debug: bool = False,
-) -> Iterator[tuple[SchedulerObject, Feed]]:
-    """The same with any `topology` (None: the claimed one), and what changes it from then on."""
+) -> Iterator[tuple[SchedulerObject, Feed | Domains]]:
+    """The same with any `topology` (None: the claimed one), and what changes it from then on.
+
+    A scheduler of a host has no use for a topology: what changes are its domains.
+    """
     claimed = claimed_topology()
     with SchedulerObject.open(path, debug=debug) as obj:
         obj.set_tunables(tunables or {})
@@ -53,7 +57,11 @@ def fed(
             feed_constants(obj, len(claimed.vcpus))
         obj.load(verifier_stats=verifier_stats)
         with _fitting(obj):
-            feed = Feed(obj, topology or claimed, claimed)
+            feed = (
+                Domains(obj, obj.meta)
+                if obj.meta.mechanism == "host"
+                else Feed(obj, topology or claimed, claimed)
+            )
         yield obj, feed
 
 

@@ -56,7 +56,12 @@ _FLAGS = (
 _CLANG_FLAGS = ("-Wno-unknown-warning-option",)
 _KFUNCS = '#include "scx.h"'
 # Counters of the mechanism that must be 0 once no task is left.
-_COUNTERS = (("vcpus", "queued"), ("llc_states", "queued"), ("groups", "active"), ("pcpus", "queued"))
+_COUNTERS = (
+    ("vcpus", "queued"),
+    ("llc_states", "queued"),
+    ("groups", "active"),
+    ("pcpus", "queued"),
+)
 _PLACES = "vcpus"  # of the mechanism `guest` alone, whose groups count
 # Says of a vCPU that tasks may wait beside it although it is idle.
 _HIDDEN = ("usages", "hidden")

@@ -65,7 +65,9 @@ class Library:
     def map(self, name: str) -> _Table:
         """The array map called `name`; KeyError without one."""
         if name == STATE_MAP:  # a variable of the object, which is a map in the kernel
-            return _Table(ctypes.addressof(ctypes.c_char.in_dll(self._library, "policy_domains")), 1, 0)
+            return _Table(
+                ctypes.addressof(ctypes.c_char.in_dll(self._library, "policy_domains")), 1, 0
+            )
         entries, size = c_uint32(), c_uint32()
         address = self._library.sim_map_values(
             name.encode(), ctypes.byref(entries), ctypes.byref(size)

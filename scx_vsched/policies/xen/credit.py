@@ -73,7 +73,7 @@ class Credit(Policy):
         self.dom(task).runnable += 1
         self.settle(task)
         unit = self.unit(task)
-        unit.credit_ns = min(unit.credit_ns, s64(self.slice_ms * MS) // 2)
+        unit.credit_ns = min(unit.credit_ns, s64(self.slice_ms * MS))
         unit.boosted = (
             task.is_waking and self.boost != 0 and unit.credit_ns >= 0 and not unit.parked
         )
