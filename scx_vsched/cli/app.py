@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 _COMMANDS = (
-    *("run", "tune", "new", "check", "build", "inspect", "policies"),
+    *("run", "tune", "domain", "new", "check", "build", "inspect", "policies"),
     *("probe", "topology", "sim", "cluster", "vm"),
 )
-_GROUPS = frozenset({"topology", "sim", "cluster", "vm"})  # those with subcommands of their own
+_GROUPS = frozenset(
+    {"domain", "topology", "sim", "cluster", "vm"}
+)  # those with subcommands of their own
 
 
 class _LazyGroup(TyperGroup):

@@ -56,6 +56,12 @@ def run(
             help="Measure no vCPU: take a document of `scx_vsched probe` on trust.",
         ),
     ] = None,
+    domains: Annotated[
+        Path | None,
+        typer.Option(
+            "--domains", metavar="FILE", help="The domains of a host, for a policy like credit2."
+        ),
+    ] = None,
     stats: Annotated[
         float | None,
         typer.Option("--stats", metavar="SEC", min=0.1, help="Show statistics every SEC seconds."),
@@ -134,6 +140,7 @@ def run(
                 tunables=tunables,
                 probe=not (no_probe or topology),
                 topology_path=topology,
+                domains_path=domains,
                 stats_s=stats,
                 stats_json=stats_json,
                 verbose=verbose,

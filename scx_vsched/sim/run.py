@@ -204,8 +204,9 @@ def simulate(
     """Runs `load` on `machine` under the scheduler in `library_path`.
 
     `tunables` are by their place in the object's description, `stat_names` in the order of the map
-    `stats`; `hooks` are computed in CPython. `meta` describes the scheduler's object. Raises UserError for tables that contradict each
-    other, and what a hook raised; what goes wrong within the run is the outcome's `failure`.
+    `stats`; `hooks` are computed in CPython. `meta` describes the scheduler's object. Raises
+    UserError for tables that contradict each other, and what a hook raised; what goes wrong within
+    the run is the outcome's `failure`.
     """
     tables = machine_table(machine), load_table(load, machine), options_table(options)
     library = Library(library_path)

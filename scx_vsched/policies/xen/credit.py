@@ -1,14 +1,26 @@
 """Xen's Credit scheduler: common/sched/credit.c, the default of Xen 3.0 to 4.11."""
 
-from scx_vsched.policy import Policy, Sched, State, Task, counter, host, per_domain
-from scx_vsched.policy import per_scheduler, per_task, s64, setting, tunable, u32, u64
+from scx_vsched.policy import (
+    Policy,
+    Sched,
+    State,
+    Task,
+    counter,
+    host,
+    per_domain,
+    per_scheduler,
+    per_task,
+    s64,
+    setting,
+    tunable,
+    u32,
+    u64,
+)
 
 MS = 1_000_000
-SOON = 1_000_000  # ns until a vCPU is looked at again whose accounting is due
 BOOST = 0
 UNDER = 1
 OVER = 2
-NOWHERE = 0xFFFF_FFFF
 
 
 class Unit(State):
@@ -20,7 +32,7 @@ class Unit(State):
     round: u64 = 0  # in which it was last counted
     boosted: bool = False
     parked: bool = False
-    domain: u32 = NOWHERE  # that has paid it
+    domain: s64 = -1  # that has paid it
 
 
 class Dom(State):
@@ -52,21 +64,18 @@ class Round(State):
 class Credit(Policy):
     """Credit is paid by weight and burnt by running: who has some is UNDER, others are OVER.
 
-    Who wakes while UNDER is BOOSTed until a tick finds it running. Within a priority first come,
-    first served. A capped domain is parked while it is too far in debt.
+    Who wakes UNDER is BOOSTed until a tick finds it running. Capped domains in debt are parked.
     """
 
     mechanism = host
 
     slice_ms = tunable(30, unit="ms", min=1, max=1000, doc="longest run, and accounting period")
     ratelimit_us = tunable(1000, unit="us", min=0, max=500_000, doc="a run is not cut shorter")
-    boost = tunable(1, min=0, max=1, doc="whether who wakes while UNDER goes first")
 
     unit = per_task(Unit)
     dom = per_domain(Dom)
     pool = per_scheduler(Round)
     boosts = counter(doc="wake-ups with BOOST")
-    parks = counter(doc="times that a vCPU was parked, its cap being used up")
 
     def on_wake(self, task: Task, sched: Sched) -> None:
         """A sleeper that is UNDER is boosted."""
@@ -74,9 +83,7 @@ class Credit(Policy):
         self.settle(task)
         unit = self.unit(task)
         unit.credit_ns = min(unit.credit_ns, s64(self.slice_ms * MS))
-        unit.boosted = (
-            task.is_waking and self.boost != 0 and unit.credit_ns >= 0 and not unit.parked
-        )
+        unit.boosted = task.is_waking and unit.credit_ns >= 0 and not unit.parked
         if unit.boosted:
             self.boosts.add()
 
@@ -101,45 +108,37 @@ class Credit(Policy):
         """Exactly what it ran, down to a slice of debt."""
         self.settle(task)
         unit = self.unit(task)
-        before = unit.credit_ns
-        unit.credit_ns = max(before - s64(task.ran_ns), -s64(self.slice_ms * MS))
-        self.pool.balance_ns -= before - unit.credit_ns
+        after = max(unit.credit_ns - s64(task.ran_ns), -s64(self.slice_ms * MS))
+        self.pool.balance_ns -= unit.credit_ns - after
+        unit.credit_ns = after
 
     def expires(self, task: Task, sched: Sched) -> bool:
         """A tick of a third of a slice ends the boost; boosted ones wait no longer than a tick."""
         unit = self.unit(task)
         ran = sched.now_ns - unit.started_ns
-        if unit.boosted and ran >= self.slice_ms * MS // 3:
-            unit.boosted = False
-        if self.pool.denied and not unit.boosted and ran >= self.ratelimit_us * 1000:
-            self.pool.denied = False
-            return True
-        return False
+        unit.boosted = unit.boosted and ran < self.slice_ms * MS // 3
+        ends = self.pool.denied and not unit.boosted and ran >= self.ratelimit_us * 1000
+        self.pool.denied = self.pool.denied and not ends
+        return ends
 
     def held_ns(self, task: Task, sched: Sched) -> u64:
         """Parked with a debt of more than its cap's share, until that is paid back."""
         self.settle(task)
         unit = self.unit(task)
-        peak = self.dom(task).peak_ns
-        if self.dom(task).cap == 0 or unit.credit_ns >= 0:
-            unit.parked = False
-        elif unit.credit_ns < -peak and not unit.parked:
-            unit.parked = True
-            self.parks.add()
-        if not unit.parked:
-            return 0
-        return max(self.pool.due_ns, sched.now_ns + SOON) - sched.now_ns
+        dom = self.dom(task)
+        spent = unit.parked or unit.credit_ns < -dom.peak_ns
+        unit.parked = dom.cap != 0 and unit.credit_ns < 0 and spent
+        return max(self.pool.due_ns, sched.now_ns + MS) - sched.now_ns if unit.parked else 0
 
     def tickles(self, task: Task, running: Task, previous: bool, sched: Sched) -> u64:
         """A higher priority takes the CPU, unless what runs there has only just begun."""
-        mine = self.level(task, 0)
-        theirs = self.level(running, s64(running.ran_ns))
-        if mine >= theirs:
+        ahead = s64(self.level(running, s64(running.ran_ns))) - s64(self.level(task, 0))
+        if ahead <= 0:
             return 0
         if sched.now_ns - self.unit(running).started_ns < self.ratelimit_us * 1000:
             self.pool.denied = True
             return 0
-        return u64(theirs - mine) * 2 + (1 if previous else 0)
+        return u64(ahead) * 2 + (1 if previous else 0)
 
     def on_timer(self, sched: Sched) -> u64:
         """A round of accounting begins."""
@@ -183,9 +182,7 @@ class Credit(Policy):
     def level(self, task: Task, since_ns: s64) -> u32:
         """Its priority, having run for `since_ns` more than it was charged for."""
         unit = self.unit(task)
-        if unit.boosted:
-            return BOOST
-        return UNDER if unit.credit_ns >= since_ns else OVER
+        return BOOST if unit.boosted else (UNDER if unit.credit_ns >= since_ns else OVER)
 
     def settle(self, task: Task) -> None:
         """Takes what was paid since the last time; who has more than a slice earns no more."""
@@ -194,9 +191,9 @@ class Credit(Policy):
         if unit.round != self.pool.number:
             unit.round = self.pool.number
             dom.ran += 1
-        pay = dom.paid_ns - unit.paid_ns if unit.domain == task.domain else 0
+        pay = dom.paid_ns - unit.paid_ns if unit.domain == s64(task.domain) else 0
         unit.paid_ns = dom.paid_ns
-        unit.domain = task.domain
-        before = unit.credit_ns
-        unit.credit_ns = min(before + pay, s64(2 * self.slice_ms * MS))
-        self.pool.balance_ns += unit.credit_ns - before
+        unit.domain = s64(task.domain)
+        after = min(unit.credit_ns + pay, s64(2 * self.slice_ms * MS))
+        self.pool.balance_ns += after - unit.credit_ns
+        unit.credit_ns = after

@@ -87,8 +87,7 @@ class Rtds(Policy):
         """The earliest deadline, among those that have budgets of the same level."""
         self.renew(task, sched.now_ns)
         server = self.server(task)
-        if server.deadline_ns < self.timing.next_ns:
-            self.timing.next_ns = server.deadline_ns
+        self.timing.next_ns = min(self.timing.next_ns, server.deadline_ns)
         return min(server.level, LEVELS) << 57 | server.deadline_ns
 
     def run_ns(self, task: Task, sched: Sched) -> u64:
