@@ -14,7 +14,7 @@ from scx_vsched.bpf.libbpf import BpfError
 from scx_vsched.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from scx_vsched.bpf.loader import SchedulerObject
     from scx_vsched.bpf.model import ObjectMeta, SettingMeta
@@ -65,8 +65,16 @@ def check_domain_settings(meta: ObjectMeta, name: str, values: Mapping[str, int]
 class Domains:
     """The domains of one loaded scheduler, by name; domain 0 is there from the beginning."""
 
-    def __init__(self, obj: SchedulerObject, meta: ObjectMeta) -> None:
-        """To be called after the object was loaded."""
+    def __init__(
+        self,
+        obj: SchedulerObject,
+        meta: ObjectMeta,
+        written: Callable[[int, Mapping[str, int]], None] = lambda _number, _settings: None,
+    ) -> None:
+        """To be called after the object was loaded. `written` is told what is set of which number,
+        for hooks that are computed elsewhere.
+        """
+        self._written = written
         self._obj = obj
         self.meta = meta
         self._found: dict[str, Domain] = {}
@@ -74,6 +82,7 @@ class Domains:
         self._state = obj.map(STATE_MAP).shared(size) if size else None
         self._run("define", Domain(0, HOST, 0))
         self._found[HOST] = Domain(0, HOST, 0, {s.name: s.default for s in meta.settings})
+        self._write(self._found[HOST])
 
     def __contains__(self, name: str) -> bool:
         return name in self._found
@@ -152,6 +161,7 @@ class Domains:
     def _write(self, domain: Domain) -> None:
         for setting in self.meta.settings:
             self._write_one(domain.number, setting, domain.settings[setting.name])
+        self._written(domain.number, domain.settings)
 
     def _write_one(self, number: int, setting: SettingMeta, value: int) -> None:
         if self._state is not None:

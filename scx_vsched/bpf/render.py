@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from scx_vsched.policy.program import PolicyProgram
 
-__all__ = ["describe", "include_dir", "render", "reserved_identifiers"]
+__all__ = ["describe", "include_dir", "render", "reserved_identifiers", "tracked_fields"]
 
 _OPS_NAME_LEN = 100  # the kernel's limit is 127
 _META_LINE = 88  # characters of the description in each C string
@@ -181,7 +181,7 @@ def _without_hooks(program: PolicyProgram, features: Collection[str]) -> PolicyP
     return dataclasses.replace(program, functions=functions)
 
 
-def _tracked(program: PolicyProgram) -> frozenset[str]:
+def tracked_fields(program: PolicyProgram) -> frozenset[str]:
     """The fields that the mechanism has to keep because a hook reads them."""
     return frozenset(
         node.field
@@ -225,7 +225,7 @@ def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
     """C source of the scheduler that `program` describes, less the features in `without`."""
     meta = describe(program, without)
     program = _without_hooks(program, meta.features)
-    tracked = _tracked(program)
+    tracked = tracked_fields(program)
     techniques = {hook.feature for hook in program.mechanism.hooks if hook.feature}
     ops_name = f"vsched_{program.name.lower()}"[:_OPS_NAME_LEN]
     environment = jinja2.Environment(

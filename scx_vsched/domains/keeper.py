@@ -116,8 +116,8 @@ class Keeper:
             else:
                 if name in domains:
                     domains.drop(name)
-                domains.define(name, number, self._settings(name) | values)
-            self._rules[name] = self._rules.get(name, {}) | values
+                domains.define(name, number, {**self._settings(name), **values})
+            self._rules[name] = {**self._rules.get(name, {}), **values}
 
     def remove(self, name: str) -> None:
         """The cgroup is no domain any more; raises UserError."""

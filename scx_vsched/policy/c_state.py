@@ -59,7 +59,8 @@ def size_of(cls: StateClass) -> int:
 
 def domain_layout(program: PolicyProgram) -> tuple[dict[str, int], int]:
     """The byte in `struct policy_domain` at which each setting lies, and the struct's size."""
-    found, end, largest = {}, 0, 1
+    found: dict[str, int] = {}
+    end, largest = 0, 1
     for state in program.states:
         if state.scope != "domain":
             continue

@@ -178,9 +178,12 @@ def _outcome(result: layout.Result, load: Workload, stats: dict[str, int]) -> Ou
     )
 
 
-def _define_domains(library: Library, meta: ObjectMeta, load: Workload) -> None:
+def _define_domains(
+    library: Library, meta: ObjectMeta, load: Workload, hooks: Hooks | None
+) -> None:
     """As user space does it; the id of a group is its number plus 1 (engine/main.c)."""
-    domains = Domains(library, meta)  # type: ignore[arg-type]
+    written = (hooks.set_domain,) if hooks else ()
+    domains = Domains(library, meta, *written)  # type: ignore[arg-type]
     for number, group in enumerate(load.groups):
         if group.domain is None:
             continue
@@ -216,14 +219,14 @@ def simulate(
             library.set_constant("nr_vcpu_ids", len(machine.vcpus))
             library.set_constant("tick_ns", machine.tick_ns, 8)
             library.set_constant("watchdog_ms", options.timeout_ms)
+            if hooks:
+                tables[-1].hook = layout.HOOK(hooks.call)
             if meta and meta.mechanism == "host":
-                _define_domains(library, meta, load)
+                _define_domains(library, meta, load, hooks)
             else:
                 feeder = Feeder(library, machine)
                 tables[-1].feed = layout.FEED(feeder.update)
                 tables[-1].probed = layout.PROBED(feeder.probed)
-            if hooks:
-                tables[-1].hook = layout.HOOK(hooks.call)
             for slot, value in (tunables or {}).items():
                 library.set_tunable(slot, struct.pack("=q" if value < 0 else "=Q", value))
         if not result.failed:
