@@ -115,7 +115,7 @@ class Hooks:
         if not isinstance(of, ViewType):
             return of
         view, struct = VIEWS[of.name], structs[of.name]
-        names = [name for name, _ in struct._fields_]
+        names = [found[0] for found in struct._fields_]
 
         def read(address: int) -> Any:
             found = struct.from_address(address)
