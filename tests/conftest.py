@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from scx_vsched.errors import UserError
 from scx_vsched.vm.accelerator import choose
@@ -29,8 +30,17 @@ OLDEST, OLDEST_PACKAGED, LONG_TERM, NEWEST = "6.12", "6.16", "6.18", "7.3"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--long", action="store_true", help="stress schedulers for 60 s each instead of a few"
+        "--long",
+        action="store_true",
+        help="stress schedulers for 60 s each instead of a few; many more random examples",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """How many examples a property is tried on, however slow the machine is."""
+    examples = 1000 if config.getoption("--long") else 30
+    settings.register_profile("tests", max_examples=examples, deadline=None)
+    settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

@@ -185,7 +185,7 @@ def install_environment(steps: Steps) -> None:
         "Python packages",
         [
             *(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-            *("--editable", ".[vm,libbpf,plot,cluster,dev]"),
+            *("--editable", ".[vm,libbpf,plot,cluster,pythonbpf,dev]"),
         ],
         "check the network (packages come from the index that pip is configured for); or " + advice,
     )

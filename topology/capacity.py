@@ -67,6 +67,12 @@ class VCpuCapacity:
             self._steal_at_ns = now_ns
         return self._trackers[source].add(sample)
 
+    def confirm(self) -> None:
+        """Gaps have changed: steal, which counts ticks, would take long to be sure of the same."""
+        gaps, steal = self._trackers[Evidence.GAPS], self._trackers[Evidence.STEAL]
+        if steal.suspect:
+            steal.accept(gaps.mean, gaps.error)
+
     def publish(self, source: Evidence, speed: float | None) -> None:
         """Capacity by this source, if it says something new.
 

@@ -93,7 +93,8 @@ def encode_availability(seen: Iterable[Availability]) -> list[Plain]:
     """What probes saw, by vCPU and time."""
     return [
         {
-            **asdict(watch),
+            # of gaps that are as they should be
+            **{name: value for name, value in asdict(watch).items() if name != "blip_ns"},
             "gaps": [number for gap in watch.gaps for number in (gap.start_ns, gap.length_ns)],
         }
         for watch in sorted(seen, key=lambda watch: (watch.vcpu, watch.start_ns))

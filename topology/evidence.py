@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.records import Gap
@@ -24,14 +23,19 @@ __all__ = [
     "NOISE_NS",
     "Observation",
     "ShareSample",
-    "mean_gap_ns",
     "observe",
     "share_of",
     "sleeper_noise_ns",
+    "typical_gap_ns",
 ]
 
-# Shorter absences are the guest's own interrupts and the probe's own jitter.
+# Shorter absences are the guest's own interrupts and the probe's own jitter; so are those up to so
+# many times what the guest's interrupts take (in an emulated guest, 0.1 ms or more).
 NOISE_NS = 300_000
+_NOISE_BLIPS = 3
+# Gaps shorter than this part of a typical one begin and end no cycle: the host's and the emulator's
+# own work comes between two turns of whatever takes the vCPU away.
+_CYCLE_PART = 1 / 3
 # Two gaps with less between them are one: the probe ran just long enough to look at the clock.
 _JOIN_NS = 100_000
 # Gaps that stray by more than this part of the cycle are no quota's.
@@ -59,10 +63,18 @@ class ShareSample:
 
 
 @dataclass(frozen=True, slots=True)
+class Cycle:
+    """A time of running and being away, by turns; `away_ns` of it away."""
+
+    length_ns: int
+    away_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """A watch with its gaps made comparable: noise dropped, starts corrected, no open end.
 
-    `seen_late_ns` holds what a sleeping probe saw of each gap, for `mean_gap_ns`.
+    `seen_late_ns` holds what a sleeping probe saw of each gap, for `absences.mean_gap_ns`.
     """
 
     vcpu: int
@@ -98,20 +110,37 @@ class Observation:
         return bool(self.gaps) and self.gaps[0].start_ns <= self.start_ns
 
     @property
-    def span_ns(self) -> int:
-        """The length of all whole cycles, from the first gap's end to the last one's."""
-        return _end(self.gaps[-1]) - _end(self.gaps[0]) if self.gaps else 0
+    def cycles(self) -> tuple[Cycle, ...]:
+        """The whole cycles: each from the end of a long gap to the end of the next one.
+
+        A sleeper does not see short ones, so all that it sees are long.
+        """
+        least = 0 if self.resolution_ns else _CYCLE_PART * typical_gap_ns(self.gaps)
+        found: list[Cycle] = []
+        start, away = None, 0
+        for gap in self.gaps:
+            away += gap.length_ns
+            if gap.length_ns >= least:
+                if start is not None:
+                    found.append(Cycle(_end(gap) - start, away))
+                start, away = _end(gap), 0
+        return tuple(found)
 
     @property
     def cycle_ns(self) -> int | None:
-        """The mean time from a gap's end to the next gap's end; None with fewer than two gaps."""
-        if len(self.gaps) < 2:
-            return None
-        return self.span_ns // (len(self.gaps) - 1)
+        """The mean length of the whole cycles; None without any."""
+        cycles = self.cycles
+        return sum(cycle.length_ns for cycle in cycles) // len(cycles) if cycles else None
 
 
 def _end(gap: Gap) -> int:
     return gap.start_ns + gap.length_ns
+
+
+def typical_gap_ns(gaps: Sequence[Gap]) -> float:
+    """The mean length of gaps by time: that of the gap in which a moment away falls."""
+    total = sum(gap.length_ns for gap in gaps)
+    return sum(gap.length_ns**2 for gap in gaps) / total if total else 0.0
 
 
 def _joined(gaps: Iterable[Gap]) -> list[Gap]:
@@ -127,7 +156,10 @@ def _joined(gaps: Iterable[Gap]) -> list[Gap]:
 
 def observe(seen: Availability) -> Observation:
     """Clean up one watch. What is shorter than noise counts as time in which the vCPU ran."""
-    noise_ns = sleeper_noise_ns(seen.resolution_ns) if seen.resolution_ns else NOISE_NS
+    if seen.resolution_ns:
+        noise_ns = sleeper_noise_ns(seen.resolution_ns)
+    else:
+        noise_ns = max(NOISE_NS, _NOISE_BLIPS * seen.blip_ns)
     late = [
         gap
         for gap in _joined(sorted(seen.gaps, key=lambda gap: gap.start_ns))
@@ -138,7 +170,10 @@ def observe(seen: Availability) -> Observation:
     earliest = seen.start_ns
     for gap in late:
         start = max(gap.start_ns - seen.resolution_ns // 2, earliest)
-        end = min(_end(gap), seen.end_ns)
+        end = _end(gap)
+        if seen.end_ns - end >= _JOIN_NS:
+            end -= seen.blip_ns  # what ends a gap is the interrupt that was due meanwhile
+        end = min(end, seen.end_ns)
         if end > start:
             gaps.append(Gap(start, end - start))
             earliest = end
@@ -169,86 +204,37 @@ def share_of(look: Sequence[Observation]) -> ShareSample:
     vcpu, at_ns = look[-1].vcpu, look[-1].end_ns
     elapsed = sum(seen.elapsed_ns for seen in look)
     part_away = sum(seen.away_ns for seen in look) / max(elapsed, 1)
-    whole = [seen for seen in look if len(seen.gaps) > 1]
-    if not whole:
+    cycles = [cycle for seen in look for cycle in seen.cycles]
+    if not cycles:
         error = _PARTIAL_ERROR if part_away else _LEAST_ERROR
         return ShareSample(vcpu, at_ns, _share(part_away), error, 0, elapsed)
-    span = sum(seen.span_ns for seen in whole)
-    cycles = sum(len(seen.gaps) - 1 for seen in whole)
-    cycle = span / cycles
+    span = sum(cycle.length_ns for cycle in cycles)
+    mean = span / len(cycles)
     # Short gaps can fall between all wake-ups of one watch, and into those of the next.
-    span += sum(
-        seen.elapsed_ns for seen in look if not seen.away_ns and seen.elapsed_ns > 2 * cycle
-    )
-    away = sum(gap.length_ns for seen in whole for gap in seen.gaps[1:]) / span
-    error = _error(whole, away, span)
+    span += sum(seen.elapsed_ns for seen in look if not seen.away_ns and seen.elapsed_ns > 2 * mean)
+    away = sum(cycle.away_ns for cycle in cycles) / span
+    error = _error(look, cycles, away, span)
     resolution = look[-1].resolution_ns
-    if resolution and error * span / math.sqrt(cycles) > _IRREGULAR * cycle + resolution / 2:
+    if resolution and error * span / math.sqrt(len(cycles)) > _IRREGULAR * mean + resolution / 2:
         away, span = part_away, elapsed
-    return ShareSample(vcpu, at_ns, _share(away), error, cycles, span)
+    return ShareSample(vcpu, at_ns, _share(away), error, len(cycles), span)
 
 
 def _share(away: float) -> float:
     return min(max(1.0 - away, 0.0), 1.0)
 
 
-def _error(look: Sequence[Observation], away: float, span: int) -> float:
+def _error(look: Sequence[Observation], cycles: Sequence[Cycle], away: float, span: int) -> float:
     # A sleeper's wake-ups keep their distance from the gaps of a quota all through one watch.
-    starts = math.hypot(*(seen.resolution_ns * (len(seen.gaps) - 1) for seen in look))
+    starts = math.hypot(*(seen.resolution_ns * len(seen.cycles) for seen in look))
     start_error = starts / math.sqrt(12) / span
-    residuals = [
-        gap.length_ns - away * (_end(gap) - _end(before))
-        for seen in look
-        for before, gap in pairwise(seen.gaps)
-    ]
-    cycles = len(residuals)
-    if cycles < 3:
+    count = len(cycles)
+    if count < 3:
         scatter = _FEW_CYCLES_ERROR
     else:
-        squares = sum(residual * residual for residual in residuals)
-        scatter = math.sqrt(squares * cycles / (cycles - 1)) / span
+        squares = sum((cycle.away_ns - away * cycle.length_ns) ** 2 for cycle in cycles)
+        scatter = math.sqrt(squares * count / (count - 1)) / span
     return max(math.hypot(scatter, start_error), _LEAST_ERROR)
-
-
-def mean_gap_ns(look: Iterable[Observation]) -> float | None:
-    """The mean length of whole gaps over any watches of one vCPU; None without gaps.
-
-    What a sleeper saw needs care, since it does not see all. Were all gaps of one length, the
-    latenesses would be spread evenly over the last sleep of it, and the mean is half a sleep more.
-    Were they exponential, so would be the latenesses above the least that counts, with the same
-    mean, whatever was missed. How far lengths scatter says where between the two this is.
-    """
-    look = tuple(look)
-    direct = [gap.length_ns for seen in look for gap in seen.whole if not seen.resolution_ns]
-    sleepers = [seen for seen in look if seen.seen_late_ns]
-    late = [late for seen in sleepers for late in seen.seen_late_ns]
-    if not late:
-        return sum(direct) / len(direct) * _cut_off(look) if direct else None
-    resolution = max(seen.resolution_ns for seen in sleepers)
-    mean_late = sum(late) / len(late)
-    above = max(mean_late - sleeper_noise_ns(resolution), 1.0)
-    variance = sum((one - mean_late) ** 2 for one in late) / len(late) - resolution**2 / 12
-    irregular = min(max(variance / above**2, 0.0), 1.0)
-    mean = (1 - irregular) * (mean_late + resolution / 2) + irregular * above
-    mean = (mean * len(late) + sum(direct)) / (len(late) + len(direct))
-    return mean * _cut_off(look)
-
-
-def _cut_off(look: Sequence[Observation]) -> float:
-    """By how much gaps are longer than those seen whole: windows cut long ones off rather.
-
-    All time away over the number of gaps that begin or end within a window, on the average of
-    both, has no such bias. It is noisier, so it counts only as far as lengths differ at all.
-    """
-    whole = [gap.length_ns for seen in look for gap in seen.whole]
-    if not whole:
-        return 1.0
-    mean = sum(whole) / len(whole)
-    variance = sum((length - mean) ** 2 for length in whole) / len(whole)
-    differ = min(2 * math.sqrt(variance) / mean, 1.0)
-    edges = sum(2 * len(seen.whole) + seen.cut_gaps for seen in look)
-    factor = sum(seen.away_ns for seen in look) / (edges / 2) / mean
-    return 1.0 + differ * (factor - 1.0)
 
 
 def sleeper_noise_ns(resolution_ns: int) -> int:

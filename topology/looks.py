@@ -38,11 +38,12 @@ _JOINS = 0.15
 # In a window of so many cycles there is at least one whole one. A sleeper can afford more.
 _CYCLES = 2.2
 _SLEEPER_CYCLES = 5.0
-_EXTENSION_CYCLES = 3.2
 # Windows are rounded up to these, so that vCPUs which are due together are watched together.
 _WINDOWS_NS = tuple(ms * _MS for ms in (16, 20, 28, 36, 48, 64, 96, 128, 192, 256, 320))
 _LONG_LOOK_NS = 128 * _MS
 _FIRST_EXTENSION_NS = 80 * _MS
+# Seen for so long, what takes less than this part of the time needs no whole cycles to be exact.
+_LITTLE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +147,8 @@ class Looks:
 def next_window_ns(observed: Observation, settings: LookSettings) -> int | None:
     """How long to go on at once, to see whole cycles of an idle vCPU; None if enough was seen."""
     longest = settings.longest_window_ns
-    if not observed.away_ns or len(observed.gaps) > 1 or observed.elapsed_ns >= longest:
+    if not observed.away_ns or observed.cycles or observed.elapsed_ns >= longest:
         return None
-    if cycle := observed.cycle_ns:
-        return min(round(_EXTENSION_CYCLES * cycle), longest)
-    return _FIRST_EXTENSION_NS if observed.elapsed_ns < _FIRST_EXTENSION_NS else longest
+    if observed.elapsed_ns < _FIRST_EXTENSION_NS:
+        return _FIRST_EXTENSION_NS
+    return longest if observed.away_ns > _LITTLE * observed.elapsed_ns else None

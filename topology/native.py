@@ -161,8 +161,9 @@ class NativeMachine:
                 loops=loops,
                 cpu_ns=cpu_ns,
                 lost_ns=lost_ns,
+                blip_ns=blip_ns,
             )
-            for vcpu, (state, start_ns, end_ns, gaps, loops, cpu_ns, lost_ns) in zip(
+            for vcpu, (state, start_ns, end_ns, gaps, loops, cpu_ns, lost_ns, blip_ns) in zip(
                 chosen, results, strict=True
             )
             if state == _probe.OK

@@ -9,58 +9,34 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from scx_vsched.topology.budget import Allowance, Budget
 from scx_vsched.topology.looks import LookSettings
 from scx_vsched.topology.measure import VCpuMeasure
 from scx_vsched.topology.snapshot import ProbeSnapshot, seen_availability, vcpu_measure
-from scx_vsched.topology.spins import Spinner
-from scx_vsched.topology.stacks import find_stacks
+from scx_vsched.topology.upkeep import PERIODS, Upkeep
 from scx_vsched.topology.vact import ActivityLog
 from scx_vsched.topology.vcap import Vcap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from scx_vsched.topology.measured import MeasuredTopology
     from scx_vsched.topology.prediction import Forecast
     from scx_vsched.topology.records import Availability, Machine
-    from scx_vsched.topology.verify import Verdict
+    from scx_vsched.topology.upkeep import TopologyProbe
 
-__all__ = ["Prober", "TopologyProbe"]
+__all__ = ["Prober"]
 
 _SECOND_NS = 1_000_000_000
-# Verification of the topology: at first so often, then ever slower while nothing changes
-# (vSched §3.3 verifies every 2 to 4 s).
-_VERIFY_FIRST_NS = 2 * _SECOND_NS
-_VERIFY_MOST_NS = 4 * _SECOND_NS
-_VERIFY_GROWS = 1.25
-# Later where it costs more than this, but no later than after the longest period.
-_VERIFICATION = Allowance(busy=0.001, idle=0.002)
-_VERIFY_LONGEST_NS = 30 * _SECOND_NS
-# Together with verification within 0.5 % of a busy vCPU and 2 % of an idle one.
-_LOOKS = Allowance(busy=0.0035, idle=0.017)
+# Together with verification, what is saved up, and the interrupts that probes cause, within 0.5 %
+# of a busy vCPU and 2 % of an idle one.
+_LOOKS = Allowance(busy=0.0033, idle=0.016)
 # A first measurement is done when each vCPU has so many samples in a row without doubt.
 _SURE_SAMPLES = 3
 # Watches kept for pictures.
 _KEEP_WATCHES = 20_000
-
-
-class Verifies(Protocol):
-    """Verifies one topology, time and again."""
-
-    def verify(self) -> Verdict:
-        """Whether a full probe is due."""
-
-
-@dataclass(frozen=True, slots=True)
-class TopologyProbe:
-    """How the topology is found, and what checks that it still holds."""
-
-    probe: Callable[[Machine], MeasuredTopology]
-    verifier: Callable[[Machine, MeasuredTopology], Verifies]
 
 
 class Prober:
@@ -78,21 +54,16 @@ class Prober:
     ) -> None:
         """`limits` are degradations known beforehand; `cpu_ns` is all CPU time of the probing."""
         self._machine = machine
-        self._probe = topology
         self._limits = tuple(limits)
         self._cpu_ns = cpu_ns
         self._settings = settings or LookSettings()
         self._vcap = Vcap(machine, self._settings, seed)
         self._logs: dict[int, ActivityLog] = {}
-        self._topology: MeasuredTopology | None = None
-        self._verifier: Verifies | None = None
-        self._topology_changes = 0
-        self._maybe_stacked: set[int] = set()
-        self._verify_due_ns = 0
-        self._verify_period_ns = _VERIFY_FIRST_NS
-        self._verify_earliest_ns = 0
+        self._upkeep = Upkeep(machine, topology, cpu_ns, self._vcap.kinds) if topology else None
         self._budget = Budget(machine.now_ns())
         self._watches: deque[Availability] = deque(maxlen=_KEEP_WATCHES)
+        self._snapshot: ProbeSnapshot | None = None  # of all that was seen so far
+        self._concluding_ns = 0  # its CPU time, not yet paid for
         self._began = (machine.now_ns(), cpu_ns())
 
     # -- measuring -------------------------------------------------------------------------------
@@ -113,23 +84,25 @@ class Prober:
             progress("capacity", min(spent / duration_ns, 1.0))
             if spent >= duration_ns or self._sure():
                 break
-        if self._probe:
+        if self._upkeep:
             progress("topology", 0.0)
-            self._probe_topology(self._probe)
+            self._upkeep.probe()
+            self._others_probed()
             progress("topology", 1.0)
         self._began = (self._machine.now_ns(), self._cpu_ns())
 
     def step(self, until_ns: int) -> None:
         """Does what is due next, or sleeps until that or `until_ns`, whichever comes first."""
         now = self._machine.now_ns()
-        if self._probe and self._verify_due_ns <= now:
-            self._check_topology(self._probe)
+        if self._upkeep and self._upkeep.due_ns <= now:
+            self._upkeep.check()
+            self._others_probed()
         elif self._look_due_ns() <= now:
             self._look(None)
         else:
             due = self._look_due_ns()
-            if self._probe:
-                due = min(due, self._verify_due_ns)
+            if self._upkeep:
+                due = min(due, self._upkeep.due_ns)
             self._machine.sleep_ns(max(min(due, until_ns) - now, 0))
 
     def run(self, every_ns: int, duration_ns: int | None = None) -> Iterator[ProbeSnapshot]:
@@ -148,13 +121,12 @@ class Prober:
         return due if self._vcap.doubtful() else max(due, self._budget.free_ns())
 
     def _look(self, only: Sequence[int] | None) -> None:
-        before_ns = self._cpu_ns()
+        before_ns = self._cpu_ns() - self._concluding_ns
+        self._snapshot, self._concluding_ns = None, 0
         seen = self._vcap.look(only)
         changed = self._vcap.changed()
-        if len(changed) > 1:
-            # Two that came to share a hardware thread take turns from then on.
-            self._maybe_stacked |= changed
-            self._verify_due_ns = self._verify_earliest_ns
+        if self._upkeep and len(changed) > 1:
+            self._upkeep.suspect(changed)
         for vcpu, look in seen.items():
             log = self._logs.setdefault(vcpu, ActivityLog())
             if vcpu in changed:
@@ -165,6 +137,10 @@ class Prober:
             rate = _LOOKS.rate(*self._vcap.kinds())
             self._budget.spend(self._machine.now_ns(), self._cpu_ns() - before_ns, rate)
 
+    def _others_probed(self) -> None:
+        self._snapshot = None
+        self._vcap.others_probed()
+
     def _sure(self) -> bool:
         estimates = self._vcap.estimates()
         return all(
@@ -172,66 +148,21 @@ class Prober:
             for vcpu in self._machine.vcpus()
         )
 
-    def _probe_topology(self, topology: TopologyProbe) -> None:
-        found = topology.probe(self._machine)
-        before = self._topology
-        if before and before.domains != found.domains:
-            self._topology_changes += 1
-        self._topology = found
-        self._maybe_stacked = set()
-        self._verifier = topology.verifier(self._machine, found)
-        self._verify_period_ns = _VERIFY_FIRST_NS
-        self._verified(0)
-
-    def _check_topology(self, topology: TopologyProbe) -> None:
-        """Verifies, and probes in full where something does not hold any more.
-
-        What that costs is paid for with the time until the next, but for what a change costs.
-        """
-        before_ns, changes = self._cpu_ns(), self._topology_changes
-        stacked = self._newly_stacked()
-        if self._verifier is None or stacked or self._verifier.verify().changed:
-            self._probe_topology(topology)
-            if changes == self._topology_changes:
-                self._verified(self._cpu_ns() - before_ns)
-            return
-        grown = round(self._verify_period_ns * _VERIFY_GROWS)
-        self._verify_period_ns = min(grown, _VERIFY_MOST_NS)
-        self._verified(self._cpu_ns() - before_ns)
-
-    def _newly_stacked(self) -> bool:
-        """Whether vCPUs whose gaps changed share a hardware thread, which they did not before.
-
-        A verification compares latencies of neighbours; this sees those that are none.
-        """
-        suspects = self._maybe_stacked.intersection(self._machine.vcpus())
-        self._maybe_stacked = set()
-        if self._topology is None or len(suspects) < 2:
-            return False
-        known = self._topology.domains
-        found = find_stacks(Spinner(self._machine), sorted(suspects))
-        return any(
-            len({known[vcpu].stack for vcpu in stack if vcpu in known}) > 1 for stack in found.sets
-        )
-
-    def _verified(self, cost_ns: int) -> None:
-        now = self._machine.now_ns()
-        paid = round(cost_ns / _VERIFICATION.rate(*self._vcap.kinds()))
-        self._verify_earliest_ns = now + min(paid, _VERIFY_LONGEST_NS)
-        self._verify_due_ns = max(now + self._verify_period_ns, self._verify_earliest_ns)
-        self._vcap.others_probed()
-
     # -- concluding ------------------------------------------------------------------------------
 
     def watches(self, since_ns: int = 0) -> tuple[Availability, ...]:
-        """The latest watches of all vCPUs, for pictures, with starts of gaps corrected.
-
-        Only those that ended after `since_ns`.
-        """
+        """The latest watches, those that ended after `since_ns`, with starts of gaps corrected."""
         return tuple(watch for watch in self._watches if watch.end_ns > since_ns)
 
     def snapshot(self) -> ProbeSnapshot:
-        """What is known now."""
+        """What is known; the same object while nothing more was seen."""
+        if self._snapshot is None:
+            before_ns = self._cpu_ns()
+            self._snapshot = self._conclude()
+            self._concluding_ns += self._cpu_ns() - before_ns
+        return self._snapshot
+
+    def _conclude(self) -> ProbeSnapshot:
         now = self._machine.now_ns()
         estimates = self._vcap.estimates()
         unavailable = self._machine.unavailable()
@@ -255,15 +186,13 @@ class Prober:
             estimates=estimates,
             forecasts=forecasts,
             evidence=self._vcap.evidence(),
-            topology=self._topology,
-            topology_changes=self._topology_changes,
+            topology=self._upkeep.topology if self._upkeep else None,
+            topology_changes=self._upkeep.changes if self._upkeep else 0,
             overhead=self._overhead(now),
             degradations=self._degradations(unavailable, measures),
             settings={
                 **asdict(self._settings),
-                "verify_first_ns": _VERIFY_FIRST_NS,
-                "verify_most_ns": _VERIFY_MOST_NS,
-                "verify_longest_ns": _VERIFY_LONGEST_NS,
+                **PERIODS,
             },
         )
 
@@ -286,6 +215,6 @@ class Prober:
         ]
         if self._machine.steal_ns() is None:
             found.append("The kernel counts no steal: capacities come from gaps alone.")
-        if self._topology:
-            found += self._topology.notes
+        if self._upkeep and self._upkeep.topology:
+            found += self._upkeep.topology.notes
         return tuple(found)

@@ -72,7 +72,8 @@ class Availability:
     sleeping one. `loops` counts the spinner's rounds in the time that it ran (0 when sleeping),
     `cpu_ns` is the CPU time the probe itself used. `lost_ns` is the part of the window in which the
     guest ran others although the probe wanted to run: neither gap nor spinning. A spinner ran for
-    the window less gaps and `lost_ns`.
+    the window less gaps and `lost_ns`. `blip_ns` is the mean, by time, of what it saw of the
+    guest's own interrupts: steps of the clock too short for gaps.
     """
 
     vcpu: int
@@ -83,6 +84,7 @@ class Availability:
     loops: int
     cpu_ns: int
     lost_ns: int = 0
+    blip_ns: int = 0
 
 
 class Machine(Protocol):

@@ -91,6 +91,10 @@ class ShareTracker:
         self._follow(sample)
         return Verdict.STEADY
 
+    def accept(self, share: float, error: float) -> None:
+        """A change that another source has confirmed."""
+        self._change(share, error)
+
     def _restless(self) -> float:
         """By how much samples may differ on a vCPU whose share never rests.
 

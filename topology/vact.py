@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from scx_vsched.topology.evidence import mean_gap_ns, share_of
+from scx_vsched.topology.absences import mean_gap_ns
+from scx_vsched.topology.evidence import share_of
 from scx_vsched.topology.measure import Activity
 from scx_vsched.topology.prediction import Forecast, predict
 

@@ -249,9 +249,7 @@ class Vcap:
 
     def _spin_all(self, now_ns: int) -> None:
         """The heavy phase: all vCPUs at the same moment."""
-        if now_ns < self._heavy_due_ns:
-            return
-        if not self._here:
+        if now_ns < self._heavy_due_ns or not self._here:
             return
         for vcpu, seen in self._machine.watch(self._here, _HEAVY_NS, Demand.NORMAL).items():
             self.cpu_ns += seen.cpu_ns
@@ -277,6 +275,8 @@ class Vcap:
                 if source.evidence is self._used(state):
                     state.samples += 1
                     touched.add(vcpu)
+        for vcpu in self._changed:
+            self._vcpu(vcpu).confirm()
         jitter = 2 * self._rng.random() - 1
         for vcpu in sorted(touched):
             state = self._vcpu(vcpu)

@@ -72,7 +72,7 @@ def core_relocations(data: bytes, btf: Btf) -> tuple[CoreRelocation, ...]:
     """All CO-RE relocations of the section's bytes; raises BtfError."""
     try:
         return tuple(
-            CoreRelocation(section, offset, btf.types[of].name, CoreKind(kind))
+            CoreRelocation(section, offset, btf[of].name, CoreKind(kind))
             for section, (offset, of, _, kind) in _records(data, btf, 8)
         )
     except (IndexError, ValueError) as error:

@@ -1,11 +1,13 @@
 """Hands the topology to a scheduler: constants before it is loaded, tables then and while it runs.
 
 The layouts are those of `struct vcpu`, `struct llc_info` and `struct activity` in
-templates/guest/maps.h.j2, which says how its two copies of the topology change places.
+templates/guest/maps.h.j2, which says how its two copies of the topology change places. Of `struct
+usage` in templates/guest/usage.h.j2 the first two members are written.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -21,10 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from scx_vsched.bpf.loader import SchedulerObject
+    from scx_vsched.topology.prediction import Forecast
 
 __all__ = ["Feed", "feed_constants", "grace_period"]
 
-_VCPU = struct.Struct("=8H I H 14x H 26x")  # two spots, latency_us, capacity, pace; rest: BPF's
+_VCPU = struct.Struct("=8H I H 14x H 90x")  # two spots, latency_us, capacity, pace; rest: BPF's
 _SPOT = 4  # u16 each: llc, node, next, stack
 _LATENCY_AT, _CAPACITY_AT, _PACE_AT = 16, 20, 36
 _LLC = struct.Struct(f"=III{2 * MAX_NEAR}I")  # first, siblings_known, nr_near, (llc, distance)…
@@ -104,6 +107,12 @@ class Feed:
         if activities.value_size != _ACTIVITY.size:
             raise ValueError(f"an activity has {activities.value_size} bytes")
         self._activities = activities.shared(_ACTIVITY.size * len(topology.vcpus)).cast("Q")
+        # Only policies that ask for it keep account of how vCPUs are used.
+        self._usages, self._usage_words = memoryview(b""), 0
+        with contextlib.suppress(BpfError, KeyError):
+            usages = obj.map("usages")
+            self._usage_words = usages.value_size // 8
+            self._usages = usages.shared(usages.value_size * len(topology.vcpus)).cast("Q")
 
     def update(self, topology: Topology) -> bool:
         """Put `topology` in force while the scheduler runs; whether the placement changed.
@@ -143,12 +152,26 @@ class Feed:
         raw = self._obj.map("activities").read(vcpu)
         return tuple(_ACTIVITY.unpack(raw)[:7])
 
-    def note_probed(self, at_ns: int, next_gap_ns: Mapping[int, int]) -> None:
-        """Write when the prober saw the vCPUs, and when it expects each to be taken away."""
+    def note_probed(self, at_ns: int, forecasts: Mapping[int, Forecast]) -> None:
+        """Write when the prober saw the vCPUs, and when it expects each to be away.
+
+        Absences that repeat also say when the host has given the vCPU back.
+        """
         stride, at = _ACTIVITY.size // 8, _PROBED_AT // 8
         for vcpu in range(len(self.topology.vcpus)):
+            forecast = forecasts.get(vcpu)
             self._activities[vcpu * stride + at] = at_ns
-            self._activities[vcpu * stride + at + 1] = next_gap_ns.get(vcpu, 0)
+            self._activities[vcpu * stride + at + 1] = forecast.at_ns if forecast else 0
+            if self._usages:
+                self._write_return(vcpu, forecast)
+
+    def _write_return(self, vcpu: int, forecast: Forecast | None) -> None:
+        words = self._usages[vcpu * self._usage_words :]
+        period = round(forecast.period_ns or 0) if forecast else 0
+        if forecast and period:
+            # two before the one to come is past, wherever in its cycle the vCPU is now
+            words[0] = max(forecast.at_ns + round(forecast.length_ns) - 2 * period, 0)
+        words[1] = period
 
     def _write_measures(self, topology: Topology) -> bool:
         """Capacities and latencies, in force at once; whether any is new."""

@@ -279,7 +279,7 @@ def _operations(elf: ELFFile, symbols: tuple[_Symbol, ...], btf: Btf) -> Iterato
 def _externs(symbols: tuple[_Symbol, ...], btf: Btf) -> Iterator[Extern]:
     weak = {symbol.name: symbol.weak for symbol in symbols if not symbol.section}
     for name, member in sorted(btf.section(".ksyms").items()):
-        kind = "kfunc" if btf.types[member.type].kind is BtfKind.FUNC else "variable"
+        kind = "kfunc" if btf[member.type].kind is BtfKind.FUNC else "variable"
         yield Extern(name, kind, weak.get(name, False))
 
 

@@ -9,24 +9,37 @@ import ctypes
 import functools
 import struct
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scx_vsched.bpf.btf import BtfKind
 from scx_vsched.bpf.libbpf import Log, library, logging_to
 from scx_vsched.errors import UserError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = [
+    "OPS_FLAGS",
     "SCHED_EXT",
     "VMLINUX_BTF",
     "KernelBtf",
     "attached_scheduler",
     "kernel_btf",
+    "ops_flags",
     "sched_ext_state",
 ]
 
 SCHED_EXT = Path("/sys/kernel/sched_ext")
 VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
+OPS_FLAGS = {"SCX_OPS_ENQ_LAST": 1 << 1, "SCX_OPS_ENQ_EXITING": 1 << 2}
+"""Those of enum scx_ops_flags that every kernel with sched_ext has.
+
+Their values are compiled into the table of operations of most schedulers, where nothing relocates
+them, so they stay.
+"""
 
 _HEADER = struct.Struct("=III")  # struct btf_type: name_off, info, size or type
+_MEMBER = struct.Struct("=III")  # struct btf_member: name_off, type, offset in bits
 
 
 def _line(path: Path) -> str | None:
@@ -84,6 +97,20 @@ class KernelBtf:
         text = library().calls.btf__name_by_offset
         return {text(self._handle, at).decode(): value for at, value in entry.iter_unpack(raw)}
 
+    def offsets(self, name: str) -> dict[str, int]:
+        """Where `struct name` has its named members, in bytes; empty without such a struct."""
+        address = self._find(name, BtfKind.STRUCT)
+        if address is None:
+            return {}
+        _, info, _ = _HEADER.unpack(ctypes.string_at(address, _HEADER.size))
+        raw = ctypes.string_at(address + _HEADER.size, _MEMBER.size * (info & 0xFFFF))
+        text = library().calls.btf__name_by_offset
+        # the upper byte is a bit field's width, if there is any in the struct
+        return {
+            text(self._handle, at).decode(): (offset & 0xFFFFFF) // 8
+            for at, _, offset in _MEMBER.iter_unpack(raw)
+        }
+
     def has_function(self, name: str) -> bool:
         """Whether the kernel has a function (a kfunc among them) of that name."""
         return self._find(name, BtfKind.FUNC) is not None
@@ -97,3 +124,15 @@ class KernelBtf:
 def kernel_btf() -> KernelBtf:
     """The running kernel's BTF, loaded once; raises UserError without one."""
     return KernelBtf()
+
+
+def ops_flags(names: Iterable[str]) -> int:
+    """The value of these flags of enum scx_ops_flags; one that the kernel does not know is 0.
+
+    The kernel's BTF, slow to load, is asked about those only that not every kernel has.
+    """
+    value = 0
+    for name in names:
+        known = OPS_FLAGS.get(name)
+        value |= kernel_btf().enum("scx_ops_flags").get(name, 0) if known is None else known
+    return value

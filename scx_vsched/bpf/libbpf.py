@@ -172,6 +172,7 @@ _SIGNATURES: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_program__set_autoload": (c_int, (c_void_p, c_bool)),
     "bpf_program__set_log_level": (c_int, (c_void_p, c_uint32)),
     "bpf_program__set_log_buf": (c_int, (c_void_p, c_void_p, c_size_t)),
+    "bpf_program__attach": (c_void_p, (c_void_p,)),
     "bpf_prog_test_run_opts": (c_int, (c_int, POINTER(TestRunOpts))),
     "bpf_map__name": (c_char_p, (c_void_p,)),
     "bpf_map__fd": (c_int, (c_void_p,)),

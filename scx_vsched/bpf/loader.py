@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Self
 from scx_vsched.bpf.btf import Btf, BtfError
 from scx_vsched.bpf.elf import ObjectError, meta_text, read_object
 from scx_vsched.bpf.exit_info import ExitInfo, decode_exit
-from scx_vsched.bpf.kernel import SCHED_EXT, attached_scheduler, kernel_btf, sched_ext_state
+from scx_vsched.bpf.kernel import SCHED_EXT, attached_scheduler, ops_flags, sched_ext_state
 from scx_vsched.bpf.libbpf import BpfError
 from scx_vsched.bpf.model import ObjectMeta
 from scx_vsched.bpf.object import Object
+from scx_vsched.bpf.records import Layout
 from scx_vsched.bpf.refusal import explain_refusal
 from scx_vsched.errors import UserError
 from scx_vsched.version import VERSION
@@ -168,7 +169,7 @@ class SchedulerObject:
         try:
             self._btf = Btf(self._object.raw_btf())
             self._rodata = self._btf.section(".rodata")
-            self._ops_type = self._btf.types[self._object.map(OPS_MAP).value_type_id]
+            self._ops_type = self._btf[self._object.map(OPS_MAP).value_type_id]
             self.set_ops(exit_dump_len=DEFAULT_EXIT_DUMP_LEN)
         except (LookupError, StopIteration, BtfError) as error:
             self.close()
@@ -207,6 +208,10 @@ class SchedulerObject:
     def map(self, name: str) -> Map:
         """The map called `name`; raises BpfError without one."""
         return self._object.map(name)
+
+    def has_map(self, name: str) -> bool:
+        """Whether there is a map called `name`."""
+        return name in self._object.maps
 
     def program(self, name: str) -> Program:
         """The program called `name`; raises BpfError without one."""
@@ -250,6 +255,31 @@ class SchedulerObject:
         size = self._btf.size(variable.type)
         self._constants[variable.offset] = value.to_bytes(size, sys.byteorder, signed=value < 0)
 
+    def keep_decisions(self, number: int) -> None:
+        """Before load: room to note the last decision about so many tasks; 0 notes none.
+
+        Raises UserError for an object that notes none.
+        """
+        if number and "nr_decisions" not in self._rodata:
+            raise UserError(f"{self.path} notes no decisions", "build it again, or run it without")
+        if number:
+            self.set_constant("nr_decisions", number)
+            self.map("decisions").set_max_entries(number)
+
+    def layout(self, name: str) -> Layout:
+        """How to read the values of the map called `name`."""
+        return Layout(self._btf, self.map(name).value_type_id)
+
+    def number(self, name: str) -> int:
+        """After load: the global integer called `name`; KeyError where there is none."""
+        for section in (".bss", ".data", ".rodata"):
+            member = self._btf.section(section).get(name)
+            if member is not None:
+                where = next(each for each in self._object.maps if each.endswith(section))
+                end = member.offset + self._btf.size(member.type)
+                return int.from_bytes(self.map(where).read(0)[member.offset : end], sys.byteorder)
+        raise KeyError(name)
+
     def set_ops(self, *, timeout_ms: int | None = None, exit_dump_len: int | None = None) -> None:
         """Before load: the watchdog's time-out (None: the kernel's) and the debug dump's bytes."""
         if timeout_ms is not None:
@@ -276,11 +306,7 @@ class SchedulerObject:
 
     def _configure(self) -> None:
         """Write the settings into the open object."""
-        flags = kernel_btf().enum("scx_ops_flags")
-        value = 0
-        for flag in self.meta.ops_flags:
-            value |= flags.get(flag, 0)  # a flag that the kernel does not know stays off
-        self._set_member("flags", value)
+        self._set_member("flags", ops_flags(self.meta.ops_flags))
         self.map("exit_dump").set_value_size(self._dump_len)
         for name, settings in (
             (self._rodata_map(), self._constants),
@@ -390,6 +416,39 @@ class Attached:
             columns = (struct.unpack(f"={len(raw) // 8}Q", raw) for raw in each)
             found[histogram.name] = [sum(column) for column in zip(*columns, strict=True)]
         return found
+
+    @property
+    def meta(self) -> ObjectMeta:
+        """What the object says of itself."""
+        return self._obj.meta
+
+    def number(self, name: str) -> int:
+        """The global integer called `name`; KeyError where there is none."""
+        return self._obj.number(name)
+
+    def records(self, name: str, count: int | None = None) -> list[dict[str, int]]:
+        """The structures in the array called `name`, the first `count`; none where it is not.
+
+        Without a `count` those that were ever written, of an array in shared memory.
+        """
+        if not self._obj.has_map(name):
+            return []
+        array, layout = self._obj.map(name), self._obj.layout(name)
+        if count is not None:
+            wanted = range(min(count, array.max_entries))
+            return [layout.read(array.read(index)) for index in wanted]
+        size = array.value_size
+        raw = bytes(array.shared(size * array.max_entries))
+        values = (raw[at : at + size] for at in range(0, len(raw), size))
+        return [layout.read(value) for value in values if any(value)]
+
+    def task_record(self, pidfd: int) -> dict[str, int] | None:
+        """What is kept of the task behind `pidfd`; None where there is nothing."""
+        try:
+            raw = self._obj.map("task_ctxs").read(pidfd)
+        except BpfError:
+            return None
+        return self._obj.layout("task_ctxs").read(raw)
 
     def tunables(self) -> dict[str, int]:
         """The values in force, of frozen tunables too."""

@@ -87,16 +87,19 @@ class ObjectMeta:
     stats: tuple[StatMeta, ...]
     histograms: tuple[HistogramMeta, ...]
     ops_flags: tuple[str, ...]  # enumerators of the kernel's scx_ops_flags; unknown ones count as 0
+    pythonbpf: tuple[str, ...] = ()  # hooks that this backend compiled; clang did the others
     # of the mechanism `host` alone
     settings: tuple[SettingMeta, ...] = ()
     domain_size: int = 0  # bytes of a domain's state
 
     def to_json(self) -> str:
         """One line of ASCII JSON, the same for the same contents."""
-        raw = dataclasses.asdict(self)
+        said = dataclasses.asdict(self)
+        if not self.pythonbpf:
+            del said["pythonbpf"]
         if not self.domain_size:
-            raw = {name: value for name, value in raw.items() if name not in _OF_DOMAINS}
-        return json.dumps(raw, separators=(",", ":"), sort_keys=True)
+            said = {name: value for name, value in said.items() if name not in _OF_DOMAINS}
+        return json.dumps(said, separators=(",", ":"), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> ObjectMeta:
@@ -124,6 +127,7 @@ class ObjectMeta:
                     "settings": tuple(SettingMeta(**s) for s in raw.get("settings", ())),
                     "stats": tuple(StatMeta(**s) for s in raw["stats"]),
                     "ops_flags": tuple(raw["ops_flags"]),
+                    "pythonbpf": tuple(raw.get("pythonbpf", ())),
                 }
             )
         except (KeyError, TypeError) as error:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from scx_vsched.bpf.libbpf import BpfError, Log, OpenOpts, TestRunOpts, library, logging_to
+from scx_vsched.bpf.privileges import CAP_SYS_ADMIN, without_capability
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +82,13 @@ class Program:
     def log(self) -> str:
         """What the verifier wrote, after load; empty unless `keep_log` asked for it."""
         return self._log.value.decode(errors="replace") if self._log else ""
+
+    def attach(self) -> Link:
+        """Attach this loaded program to what its section names; raises BpfError."""
+        handle = library().calls.bpf_program__attach(self._handle)
+        if not handle:
+            raise BpfError(f"cannot attach {self.name} to {self.section}", ctypes.get_errno())
+        return Link(handle)
 
     def test_run(self, context: bytes = b"") -> TestRun:
         """Run this loaded `SEC("syscall")` program once on a copy of `context`.
@@ -254,8 +262,13 @@ class Object:
         return ctypes.string_at(data, size.value) if data else b""
 
     def load(self) -> None:
-        """Create the maps and have the kernel verify the programs; raises BpfError."""
-        with logging_to(self.log):
+        """Create the maps and have the kernel verify the programs; raises BpfError.
+
+        As soon as a kfunc is missing in the kernel's own BTF, as the older names of some always
+        are, libbpf reads the BTF of every loaded module, a fifth of a second in an emulated guest.
+        It needs CAP_SYS_ADMIN to ask for them; CAP_BPF and CAP_PERFMON are enough for all else.
+        """
+        with logging_to(self.log), without_capability(CAP_SYS_ADMIN):
             result = library().calls.bpf_object__load(self._handle)
         if result < 0:
             raise BpfError(f"cannot load {self.name}", -result, self.log.lines)

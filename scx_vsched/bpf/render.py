@@ -34,11 +34,18 @@ from scx_vsched.policy.views import VIEWS, field_info
 from scx_vsched.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from scx_vsched.policy.program import PolicyProgram
 
-__all__ = ["describe", "include_dir", "render", "reserved_identifiers", "tracked_fields"]
+__all__ = [
+    "describe",
+    "hooks_in_use",
+    "include_dir",
+    "render",
+    "reserved_identifiers",
+    "tracked_fields",
+]
 
 _OPS_NAME_LEN = 100  # the kernel's limit is 127
 _META_LINE = 88  # characters of the description in each C string
@@ -160,25 +167,40 @@ def _views(tracked: Collection[str]) -> tuple[_View, ...]:
     )
 
 
-def _without_hooks(program: PolicyProgram, features: Collection[str]) -> PolicyProgram:
-    """`program` less what only the hooks of other features need."""
-    defined = {function.name for function in program.functions}
-    pending = [
-        hook.name
-        for hook in program.mechanism.hooks
-        if hook.name in defined and (not hook.feature or hook.feature in features)
-    ]
+def _reachable(program: PolicyProgram, names: Collection[str]) -> frozenset[str]:
+    """These functions of `program` and all that they call."""
+    pending = list(names)
     needed: set[str] = set()
     while pending:
         name = pending.pop()
         if name not in needed:
             needed.add(name)
             pending.extend(call.function for call in calls_of(program.function(name)))
+    return frozenset(needed)
+
+
+def _without_hooks(program: PolicyProgram, features: Collection[str]) -> PolicyProgram:
+    """`program` less what only the hooks of other features need."""
+    defined = {function.name for function in program.functions}
+    needed = _reachable(
+        program,
+        {
+            hook.name
+            for hook in program.mechanism.hooks
+            if hook.name in defined and (not hook.feature or hook.feature in features)
+        },
+    )
     unused = {hook.name for hook in program.mechanism.hooks if hook.feature} - needed
     if not unused & defined:
         return program
     functions = tuple(function for function in program.functions if function.name in needed)
     return dataclasses.replace(program, functions=functions)
+
+
+def hooks_in_use(program: PolicyProgram, without: Collection[str] = ()) -> tuple[str, ...]:
+    """The names of the hooks that an object less the features in `without` has."""
+    used = _without_hooks(program, describe(program, without).features)
+    return tuple(function.name for function in used.functions if function.kind == "hook")
 
 
 def tracked_fields(program: PolicyProgram) -> frozenset[str]:
@@ -188,6 +210,19 @@ def tracked_fields(program: PolicyProgram) -> frozenset[str]:
         for function in program.functions
         for node in ir.walk(function)
         if isinstance(node, ir.Field) and field_info(node.view)[node.field].tracked
+    )
+
+
+def _preempted(program: PolicyProgram) -> frozenset[str]:
+    """The fields of a task that the hook `preempts` may read of the one that runs."""
+    defined = {function.name for function in program.functions}
+    needed = _reachable(program, {"preempts"} & defined)
+    return frozenset(
+        node.field
+        for function in program.functions
+        if function.name in needed
+        for node in ir.walk(function)
+        if isinstance(node, ir.Field) and node.view == "Task"
     )
 
 
@@ -221,9 +256,16 @@ def _number_lines(text: str, name: str) -> str:
     )
 
 
-def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
-    """C source of the scheduler that `program` describes, less the features in `without`."""
-    meta = describe(program, without)
+def render(
+    program: PolicyProgram,
+    without: Collection[str] = (),
+    elsewhere: Mapping[str, str] | None = None,
+) -> str:
+    """C source of the scheduler that `program` describes, less the features in `without`.
+
+    `elsewhere` has the C of hooks that pythonbpf compiles.
+    """
+    meta = dataclasses.replace(describe(program, without), pythonbpf=tuple(elsewhere or ()))
     program = _without_hooks(program, meta.features)
     tracked = tracked_fields(program)
     techniques = {hook.feature for hook in program.mechanism.hooks if hook.feature}
@@ -246,10 +288,11 @@ def render(program: PolicyProgram, without: Collection[str] = ()) -> str:
         ops_name=ops_name,
         views=_views(tracked),
         tracked=tracked,
+        preempted=_preempted(program),
         usage=bool(tracked) or bool(techniques.intersection(meta.features)),
         kept=describe_kept(program, meta.features),
         counters=program.counters,
         hooked=frozenset(f.name for f in program.functions if f.kind == "hook"),
-        hooks=emit_c(program, reserved_identifiers(), macros=_macros()),
+        hooks=emit_c(program, reserved_identifiers(), macros=_macros(), elsewhere=elsewhere),
     )
     return _number_lines(text, f"{ops_name}.bpf.c")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scx_vsched.cli.settings import complete_policy, parse_settings
+from scx_vsched.cli.settings import BackendOption, complete_policy, parse_settings
 
 __all__ = ["app"]
 
@@ -49,6 +49,7 @@ def build(
     clang: Annotated[
         str | None, typer.Option("--clang", metavar="PATH", help="The compiler, 16 or newer.")
     ] = None,
+    backend: BackendOption = "clang",
 ) -> None:
     """Compile a policy to an object that `run --object` loads on any kernel from 6.12 on.
 
@@ -62,7 +63,15 @@ def build(
     frozen: dict[str, int | None] = dict.fromkeys(s for s in freeze or () if "=" not in s)
     frozen |= parse_settings((s for s in freeze or () if "=" in s), option="--freeze ")
     meta = build_object(
-        source, target, without=tuple(without or ()), freeze=frozen, keep_c=c_file, clang=clang
+        source,
+        target,
+        without=tuple(without or ()),
+        freeze=frozen,
+        keep_c=c_file,
+        clang=clang,
+        backend=backend,
     )
     features = ", ".join(meta.features) or "no features"
     print(f"{target}: policy {meta.policy}, {features}, {target.stat().st_size:,} bytes")
+    if meta.pythonbpf:
+        print(f"by pythonbpf: {', '.join(meta.pythonbpf)}")

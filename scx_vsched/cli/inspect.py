@@ -47,6 +47,8 @@ def _print(report: Report) -> None:
             f"features: {', '.join(meta.features) or 'none'}",
             markup=False,
         )
+        if meta.pythonbpf:
+            console.print(f"hooks by pythonbpf: {', '.join(meta.pythonbpf)}", markup=False)
         _table(
             console,
             ("tunable", "default", "range", "unit", "meaning"),

@@ -62,6 +62,10 @@ def run(
             "--domains", metavar="FILE", help="The domains of a host, for a policy like credit2."
         ),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Note why each task is where it is, for `monitor`."),
+    ] = False,
     stats: Annotated[
         float | None,
         typer.Option("--stats", metavar="SEC", min=0.1, help="Show statistics every SEC seconds."),
@@ -141,6 +145,7 @@ def run(
                 probe=not (no_probe or topology),
                 topology_path=topology,
                 domains_path=domains,
+                explain=explain,
                 stats_s=stats,
                 stats_json=stats_json,
                 verbose=verbose,

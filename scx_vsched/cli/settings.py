@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
 
 from scx_vsched.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["complete_policy", "parse_settings"]
+__all__ = ["BackendOption", "complete_policy", "parse_settings"]
+
+BackendOption = Annotated[
+    Literal["clang", "pythonbpf"],
+    typer.Option("--backend", help="What compiles the hooks; clang those that pythonbpf cannot."),
+]
 
 
 def parse_settings(settings: Iterable[str], option: str = "--set ") -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from scx_vsched.cli.sim_output import (
     TRACE_LIMIT,
     PictureMs,
     PicturePath,
+    Progress,
     Sanitize,
     TracePath,
     show,
@@ -51,8 +53,14 @@ _Workload = Annotated[
     ),
 ]
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Everything random follows from it.")]
-_Seconds = Annotated[float, typer.Option("--seconds", min=0.001, help="Simulated time measured.")]
-_Warmup = Annotated[float, typer.Option("--warmup", min=0, help="Seconds before measuring.")]
+_LONGEST_S = 10_000  # what the engine counts in nanoseconds stays far from its limits
+_Seconds = Annotated[
+    float,
+    typer.Option("--seconds", min=0.001, max=_LONGEST_S, help="Simulated time measured."),
+]
+_Warmup = Annotated[
+    float, typer.Option("--warmup", min=0, max=_LONGEST_S, help="Seconds before measuring.")
+]
 _Contended = Annotated[
     bool,
     typer.Option(
@@ -206,7 +214,15 @@ def compare(
         warmup_ns=round(warmup * 1e9),
         probe=probe,
     )
-    found = compare_runs(schedulers, machine, load, options, seeds)
+    found = compare_runs(
+        schedulers,
+        machine,
+        load,
+        options,
+        seeds,
+        jobs=len(os.sched_getaffinity(0)),
+        tell=Progress("runs"),
+    )
     if as_json:
         rows: list[dict[str, Any]] = [
             {

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from scx_vsched.cli.sim_output import (
     TRACE_LIMIT,
     PictureMs,
     PicturePath,
+    Progress,
     Sanitize,
     TracePath,
     show,
@@ -25,11 +27,9 @@ from scx_vsched.cli.sim_output import (
 )
 
 if TYPE_CHECKING:
-    from scx_vsched.sim.fuzz import Finding, Tally
+    from scx_vsched.sim.fuzz import Finding
 
 __all__ = ["fuzz_command", "record_command", "replay_command"]
-
-_TELL_EVERY_S = 2.0
 
 
 def fuzz_command(
@@ -41,6 +41,10 @@ def fuzz_command(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where failing cases are written.")
     ] = Path(),
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", min=0, help="Processes that share the work; 0: one for each CPU."),
+    ] = 0,
     max_findings: Annotated[
         int, typer.Option("--max-findings", min=1, help="Stop after so many.")
     ] = 5,
@@ -54,15 +58,9 @@ def fuzz_command(
     """
     from scx_vsched.sim.fuzz import fuzz
 
-    started = told = time.monotonic()
+    started = time.monotonic()
+    progress = Progress("cases")
     findings: list[Finding] = []
-
-    def tell(tally: Tally) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if sys.stderr.isatty() and now - told > _TELL_EVERY_S:
-            told = now
-            typer.echo(f"{tally.cases:,} of {cases:,} cases", err=True)
 
     def found(finding: Finding) -> None:
         findings.append(finding)
@@ -73,7 +71,15 @@ def fuzz_command(
             err=True,
         )
 
-    tally = fuzz(seed, cases, tell=tell, found=found, max_findings=max_findings, sanitize=sanitize)
+    tally = fuzz(
+        seed,
+        cases,
+        jobs=jobs or len(os.sched_getaffinity(0)),
+        tell=lambda tally: progress(tally.cases, cases),
+        found=found,
+        max_findings=max_findings,
+        sanitize=sanitize,
+    )
     took_s = time.monotonic() - started
     if as_json:
         data = {
@@ -121,15 +127,22 @@ def replay_command(
 
 def record_command(
     *,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A name that ends with .json.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A name that ends with .json or .txt.")
+    ],
     seconds: Annotated[
         float, typer.Option("--seconds", min=0.1, max=60, help="How long to watch.")
     ] = 5.0,
 ) -> None:
-    """Record when the host takes this machine's vCPUs away, for `sim run FILE …` to replay.
+    """Record this machine for `sim run` to replay: its host in FILE.json, its tasks in FILE.txt.
 
-    Keeps all vCPUs busy meanwhile.
+    For FILE.json, when the host takes vCPUs away (`sim run FILE.json …`); keeps all of them busy
+    meanwhile. For FILE.txt, what runs and what wakes what (`sim run 4 FILE.txt`), through BPF
+    programs that pythonbpf compiles.
     """
+    if file.suffix == ".txt":
+        _record_tasks(file, seconds)
+        return
     from scx_vsched.sim.recorded import availability_document
     from scx_vsched.topology.native import NativeMachine
     from scx_vsched.topology.records import Demand
@@ -141,3 +154,17 @@ def record_command(
     lost = sum(gap.length_ns for seen in found.values() for gap in seen.gaps)
     part = lost / max(1, sum(seen.end_ns - seen.start_ns for seen in found.values()))
     print(f"{len(found)} vCPUs for {seconds:g} s, away {100 * part:.1f} % of the time: {file}")
+
+
+def _record_tasks(file: Path, seconds: float) -> None:
+    from scx_vsched.sim.recorder import activity, as_text, record
+
+    found = record(seconds)
+    write(file, as_text(found))
+    span_ns = found.end_ns - found.start_ns
+    print(f"{len(found.events):,} events in {span_ns / 1e9:.1f} s: {file}")
+    for vcpu in activity(found):
+        busy = 100 * vcpu.busy_ns / span_ns
+        print(f"  vCPU {vcpu.cpu}: busy {busy:.1f} % of the time, {vcpu.tasks_run:,} tasks run")
+    for cpu, count in found.lost.items():
+        print(f"warning: {count:,} events of vCPU {cpu} are missing", file=sys.stderr)

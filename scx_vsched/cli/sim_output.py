@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +20,7 @@ __all__ = [
     "TRACE_LIMIT",
     "PictureMs",
     "PicturePath",
+    "Progress",
     "Sanitize",
     "TracePath",
     "show",
@@ -28,6 +31,7 @@ __all__ = [
 FAILED = 4  # exit status when an invariant did not hold
 TRACE_LIMIT = 200_000  # steps kept for a trace or a picture
 _TOLD = 40  # steps shown before a failure
+_TELL_EVERY_S = 2.0
 
 # Options of the commands that run something.
 TracePath = Annotated[
@@ -38,7 +42,7 @@ PicturePath = Annotated[
     Path | None, typer.Option("--timeline", metavar="FILE", help="Draw the end as SVG.")
 ]
 PictureMs = Annotated[
-    float, typer.Option("--timeline-ms", min=0.01, help="How much of the end to draw.")
+    float, typer.Option("--timeline-ms", min=0.01, max=1e7, help="How much of the end to draw.")
 ]
 Sanitize = Annotated[
     bool,
@@ -47,6 +51,20 @@ Sanitize = Annotated[
         help="Fail at undefined behaviour and at accesses beyond what was allocated, too.",
     ),
 ]
+
+
+class Progress:
+    """Says on a terminal every two seconds how many of how many `what` are done."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._told = time.monotonic()
+
+    def __call__(self, done: int, of: int) -> None:
+        now = time.monotonic()
+        if sys.stderr.isatty() and now - self._told > _TELL_EVERY_S:
+            self._told = now
+            typer.echo(f"{done:,} of {of:,} {self._what}", err=True)
 
 
 def stop_if_failed(outcome: Outcome) -> None:

@@ -18,6 +18,9 @@ def techniques_command(
     seconds: Annotated[
         int, typer.Option("--seconds", min=1, help="Simulated time measured, each.")
     ] = 8,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Only the table of that title; repeatable.")
+    ] = None,
 ) -> None:
     """Measure each technique alone, and all, on simulated machines: tables in Markdown.
 
@@ -28,4 +31,4 @@ def techniques_command(
     def say(text: str) -> None:
         print(text, file=sys.stderr)
 
-    print(markdown(Settings(seeds, seconds), say))
+    print(markdown(Settings(seeds, seconds), only or (), say))

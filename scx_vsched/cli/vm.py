@@ -136,6 +136,18 @@ def run_command(
     tunables: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a tunable.")
     ] = None,
+    no_probe: Annotated[
+        bool,
+        typer.Option("--no-probe", help="Measure no vCPU: the scheduler takes the VM's claims."),
+    ] = False,
+    topology: Annotated[
+        Path | None,
+        typer.Option(
+            "--topology",
+            metavar="FILE",
+            help="Measure no vCPU: the scheduler takes a document of `scx_vsched probe`.",
+        ),
+    ] = None,
     cpus: _Cpus = None,
     memory: _Memory = None,
     profile: Annotated[
@@ -160,8 +172,9 @@ def run_command(
 ) -> None:
     """Run a command in a VM under the scheduler; exits with the command's exit code.
 
-    The guest sees this machine's file system, read-only. Statistics follow on standard error, and
-    with --profile what the host really gave each vCPU.
+    As with `run`, the vCPUs are measured meanwhile, and scheduled by what is found. The guest
+    sees this machine's file system, read-only. Statistics follow on standard error, and with
+    --profile what the host really gave each vCPU.
     """
     from scx_vsched.errors import UserError
     from scx_vsched.vm.kernels import find_kernels, select
@@ -169,8 +182,16 @@ def run_command(
     from scx_vsched.vm.progress import lines
     from scx_vsched.vm.run import run_in_vm
 
-    if no_scheduler and (policy or object_path or tunables):
-        raise UserError("--no-scheduler contradicts --policy, --object and --set")
+    if no_scheduler and (policy or object_path or tunables or no_probe or topology):
+        raise UserError(
+            "--no-scheduler contradicts --policy, --object, --set, --no-probe and --topology"
+        )
+    if no_probe and topology:
+        raise UserError("--no-probe contradicts --topology: either says where the topology is from")
+    if topology:
+        from scx_vsched.topology.document import read_document
+
+        read_document(topology)  # what is wrong with it shows before anything boots
     if policy and object_path:
         raise UserError("give --policy or --object, not both")
     if profile and cpus:
@@ -189,6 +210,8 @@ def run_command(
         policy=None if no_scheduler else policy or (None if object_path else "core"),
         object_path=object_path,
         tunables=parse_settings(tunables or ()),
+        probe=not (no_probe or topology),
+        topology=topology,
         shape=shape,
         accelerator=accel,
         timeout_s=timeout,
@@ -323,6 +346,14 @@ def bench_command(
         list[str] | None,
         typer.Option("--workload", help="hackbench, sysbench cpu or compile (repeatable)."),
     ] = None,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="Measure the vCPUs beside the scheduler, at its cost, instead of taking the VM's "
+            "claims.",
+        ),
+    ] = False,
     markdown: Annotated[
         Path | None, typer.Option("--markdown", help="Also write the report to this file.")
     ] = None,
@@ -346,6 +377,7 @@ def bench_command(
                 rounds=rounds,
                 seconds=seconds,
                 workloads=workload or (),
+                probe=probe,
                 accelerator=accel,
                 say=say,
             )

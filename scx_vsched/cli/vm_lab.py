@@ -48,12 +48,13 @@ def profiles_command(
 
 
 class Part(StrEnum):
-    """Parts of the measurement, each a VM of its own."""
+    """Parts of the measurement, each a VM of its own but for the last."""
 
     BUSY = "busy"
     IDLE = "idle"
     STACKS = "stacks"
     OVERHEAD = "overhead"
+    HERE = "here"
 
 
 def _check_writable(path: Path | None) -> None:
@@ -72,7 +73,7 @@ def accuracy_command(
     ] = "newest",
     part: Annotated[
         list[Part] | None,
-        typer.Option("--part", help="Only this part (repeatable): busy, idle, stacks, overhead."),
+        typer.Option("--part", help="Only this part (repeatable)."),
     ] = None,
     seconds: Annotated[
         float, typer.Option("--seconds", min=1, help="How long to probe under each pattern.")
@@ -109,7 +110,8 @@ def accuracy_command(
 ) -> None:
     """Compare what probers say of shaped vCPUs with what the host gave them.
 
-    Takes about fifteen minutes, four VMs, root, and a host that has little else to do.
+    Takes about fifteen minutes, four VMs, root, and a host that has little else to do. The part
+    `here` is what probers cost on this machine itself.
     """
     from scx_vsched.vm.kernels import find_kernels, select
     from scx_vsched.vm.lab import accuracy, accuracy_plot, accuracy_records, accuracy_report
@@ -125,6 +127,8 @@ def accuracy_command(
                 measurement.stacks(probes, unstacked_probes)
             elif each is Part.OVERHEAD:
                 measurement.overheads(overhead_seconds)
+            elif each is Part.HERE:
+                measurement.overheads_here(overhead_seconds)
             else:
                 measurement.shares(each is Part.BUSY, seconds)
             found = measurement.result if before is None else before.joined(measurement.result)

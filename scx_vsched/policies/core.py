@@ -82,11 +82,11 @@ class Core(Policy):
         return task.is_waking and vcpu.queued + vcpu.llc_queued >= vcpu.llc_vcpus
 
     def passes(self, task: Task, vcpu: VCpu) -> bool:
-        """A few, where the queue would put them near its head: the vCPU has got as far as they."""
+        """A few, where the queue would put them near its head: they are ahead by little at most."""
         return (
             vcpu.passed < PASSED
             and self.stays(task, vcpu)
-            and not self.is_before(vcpu.vtime, task.vtime)
+            and not self.is_before(vcpu.vtime + self.slice_min_us * 1000, task.vtime)
             and not (task.is_idle_class or task.is_batch)
         )
 

@@ -29,14 +29,22 @@ def is_clocked(vcpu: VCpu) -> bool:
     return vcpu.renews_in_ns != 0 and absent_ns(vcpu) * 8 >= vcpu.latency_ns
 
 
+def missing_ns(vcpu: VCpu) -> u64:
+    """How much of each period a vCPU that goes by the clock is away, by its share.
+
+    Absences that it slept through in part look shorter than they are, shares do not.
+    """
+    return vcpu.period_ns * (FULL_CAPACITY - min(vcpu.capacity, FULL_CAPACITY)) // FULL_CAPACITY
+
+
 def left_ns(vcpu: VCpu) -> u64:
     """How long it can go on now."""
     allowance = allowance_ns(vcpu)
     if allowance == ALWAYS_NS:
         return ALWAYS_NS
     if is_clocked(vcpu):
-        # between being given back and the next time it is away, which it then is for `latency_ns`
-        return vcpu.renews_in_ns - min(vcpu.latency_ns, vcpu.renews_in_ns)
+        # between being given back and the next time it is away
+        return vcpu.renews_in_ns - min(missing_ns(vcpu), vcpu.renews_in_ns)
     left = allowance - min(vcpu.spent_ns, allowance)
     # a quota that is renewed before it is used up goes on
     if 0 < vcpu.renews_in_ns <= left:
@@ -108,7 +116,7 @@ class VSched(Policy):
         if vcpu.is_hidden:
             return NEVER
         wait = self.away_ns(vcpu) + self.interrupted_ns(task.burst_ns, vcpu)
-        wait = self.dreaded_ns(wait + absent_ns(vcpu), vcpu)
+        wait = self.dreaded_ns(wait + self.woken_late_ns(task, vcpu), vcpu)
         wait += self.slowed_ns(task, vcpu)
         if vcpu.has_busy_sibling:
             wait += task.burst_ns * 3 // 5
@@ -117,6 +125,21 @@ class VSched(Policy):
         if vcpu.llc != near.llc:
             return wait + self.cache_us * US
         return wait + (0 if vcpu.id == near.id else US)
+
+    def woken_late_ns(self, task: Task, vcpu: VCpu) -> u64:
+        """What wakes it next time waits for the vCPU where it will have slept, if that is its way.
+
+        That may be at any time up to twice the usual interval. One that goes by the clock is away
+        in a part of that time that is known if it is short.
+        """
+        if not is_clocked(vcpu):
+            return absent_ns(vcpu) * task.homing // 1024
+        missing = missing_ns(vcpu)
+        ahead = 2 * min(task.interval_ns, ALWAYS_NS)
+        if ahead >= vcpu.period_ns:
+            return missing * missing // (2 * vcpu.period_ns) * task.homing // 1024
+        away = min(ahead - min(left_ns(vcpu), ahead), missing)
+        return away * (missing - away // 2) // max(ahead, 1) * task.homing // 1024
 
     def dreaded_ns(self, wait_ns: u64, vcpu: VCpu) -> u64:
         """A mean of few long waits is worse than the same mean of many short ones."""
@@ -138,26 +161,33 @@ class VSched(Policy):
         """
         latency = min(vcpu.latency_ns, ALWAYS_NS)
         if is_clocked(vcpu):
-            return 0 if left_ns(vcpu) else vcpu.renews_in_ns
+            return 0 if left_ns(vcpu) >= AWAKE_NS else vcpu.renews_in_ns
         if vcpu.runs_idle_class:
-            return latency // 2 if vcpu.silent_ns >= self.silent_ms * 1000 * US else 0
-        allowance = allowance_ns(vcpu)
-        away = absent_ns(vcpu) * min(vcpu.silent_ns, allowance) // max(allowance, 1)
+            silent = vcpu.silent_ns
+            if silent >= self.silent_ms * 1000 * US:
+                return latency // 2
+            gone = min(silent * 1024 // max(allowance_ns(vcpu), 1), 1024)
+            return (latency - min(silent // 2, latency)) * gone // 1024
+        away = absent_ns(vcpu)
         if left_ns(vcpu):
             return away
         return max(away, latency - min(vcpu.rested_ns, latency))
 
     def interrupted_ns(self, burst_ns: u64, vcpu: VCpu) -> u64:
-        """The mean wait in the middle: an absence, as likely as the rest of the time is short."""
+        """The mean wait in the middle: an absence, as likely as the rest of the time is short.
+
+        Bursts vary about as waiting times do, e^-x for x times the mean; 1 / x^3 is near that.
+        """
         left = left_ns(vcpu)
         if left == ALWAYS_NS:
             return 0
         part = min(burst_ns * 1024 // max(left, 1), 1024)
-        return vcpu.latency_ns * part // 1024 * part // 1024
+        likely = part * part // 1024 * part // 1024
+        return vcpu.latency_ns * likely // 1024
 
-    def hedges(self, task: Task, wait_ns: u64, second_ns: u64) -> bool:
+    def hedges(self, task: Task, vcpu: VCpu) -> bool:
         """Where even the best may not be there soon."""
-        return wait_ns >= self.hedge_us * US and second_ns < NEVER
+        return self.away_ns(vcpu) >= self.hedge_us * US
 
     # ---- IVH ----
 
@@ -180,15 +210,20 @@ class VSched(Policy):
             return 0
         if target.runs_idle_class and target.silent_ns >= self.silent_ms * 1000 * US:
             return 0
-        # a small task will soon sleep, and its next wake-up waits for the vCPU it slept on
+        # a small task will soon sleep, and its next wake-up may wait for the vCPU it slept on
         small = task.burst_ns <= self.small_us * US
-        if small and absent_ns(target) > absent_ns(vcpu) + AWAKE_NS:
+        later = self.woken_late_ns(task, vcpu) + min(vcpu.latency_ns, ALWAYS_NS)
+        if small and self.woken_late_ns(task, target) > later:
             return 0
         there = left_ns(target)
         here = left_ns(vcpu)
         if there <= here + self.stay_us * US // 2:
             return 0
         if target.has_busy_sibling:
+            # three fifths of a core's speed are gained, two fifths taken from who is there already:
+            # better than an absence, but not for ever
+            if there == ALWAYS_NS and target.capacity < 5 * vcpu.capacity:
+                return 0
             there = there * 3 // 5
         if target.llc != vcpu.llc:
             there = there * 3 // 4

@@ -17,6 +17,8 @@ from scx_vsched.policy.c_names import Names
 from scx_vsched.policy.types import IntType
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scx_vsched.policy.program import PolicyProgram
 
 __all__ = ["emit_c"]
@@ -37,12 +39,14 @@ def emit_c(
     program: PolicyProgram,
     reserved: frozenset[str] = frozenset(),
     macros: frozenset[str] | None = None,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> str:
     """C of all functions of `program`: `hook_NAME` for hooks, `fn_NAME` for helpers.
 
     No helper is called like one of `reserved`, no variable like one of `macros`, the object-like
     macros among them (by default all of `reserved`, to be on the safe side); the parameters of
-    hooks keep their names. The text ends with a `#line` of the policy in force.
+    hooks keep their names. The text ends with a `#line` of the policy in force. `elsewhere` has the
+    C of functions that something else compiles.
     """
     names = Names.of_file(reserved)
     inner = Names.of_function(reserved if macros is None else macros)
@@ -51,8 +55,9 @@ def emit_c(
         f.name: f"hook_{f.name}" if f.kind == "hook" else names.pick(f"fn_{f.name}")
         for f in program.functions
     }
+    elsewhere = elsewhere or {}
     parts = [
-        _Function(function, functions, inner.copy(), program).text()
+        elsewhere.get(function.name) or _Function(function, functions, inner.copy(), program).text()
         for function in program.functions
     ]
     return "\n".join([_QUIET, *parts, _LOUD])

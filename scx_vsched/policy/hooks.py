@@ -116,9 +116,9 @@ class Hooks:
         """
         raise NotImplementedError
 
-    def hedges(self, task: Task, wait_ns: u64, second_ns: u64) -> bool:
-        """Whether the second best vCPU is woken, too, and whichever is there first takes the
-        task; waits as by `wait_ns`. Asked of idle ones.
+    def hedges(self, task: Task, vcpu: VCpu) -> bool:
+        """Whether `task` waits in the queue of the cache of `vcpu`, the best for it and
+        idle, and a second one is woken, too: whichever is there first takes it.
         """
         raise NotImplementedError
 

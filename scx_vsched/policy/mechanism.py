@@ -146,10 +146,10 @@ guest = Mechanism(
         ),
         Hook(
             "hedges",
-            (_TASK, Parameter("wait_ns", "u64"), Parameter("second_ns", "u64")),
+            (_TASK, _VCPU),
             "bool",
-            "Whether the second best vCPU is woken, too, and whichever is there first takes the "
-            "task; waits as by `wait_ns`. Asked of idle ones.",
+            "Whether `task` waits in the queue of the cache of `vcpu`, the best for it and idle, "
+            "and a second one is woken, too: whichever is there first takes it.",
             "bvs",
         ),
         Hook(

@@ -71,6 +71,13 @@ class Task(_View):
     interval_ns: u64 = _attr(
         0, "time from one wake-up to the next, lately; 0 unknown", "ns", tracked=True
     )
+    homing: u32 = _attr(
+        0,
+        "part of its wake-ups that came from the vCPU on which it slept, lately, as those by "
+        "timers do",
+        "1/1024",
+        tracked=True,
+    )
     asked_slice_ns: u64 = _attr(
         0, "slice that it asked for by sched_setattr(), a hint; 0 none", "ns", tracked=True
     )
@@ -115,6 +122,9 @@ class VCpu(_View):
         "until the host lets it run for as long as ever again; 0 unless a quota makes that regular",
         "ns",
         tracked=True,
+    )
+    period_ns: u64 = _attr(
+        0, "from one such time to the next; 0 where they are not regular", "ns", tracked=True
     )
     margin_ns: u64 = _attr(
         0,

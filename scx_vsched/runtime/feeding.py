@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scx_vsched.topology.domains import Domains
     from scx_vsched.topology.measured import MeasuredTopology
     from scx_vsched.topology.model import Topology
+    from scx_vsched.topology.prediction import Forecast
     from scx_vsched.topology.snapshot import ProbeSnapshot
 
     type Snapshots = Callable[[Mapping[int, Domains], threading.Event], Iterator[ProbeSnapshot]]
@@ -63,10 +64,16 @@ class Feeding:
     latest, None before the first measurement.
     """
 
-    def __init__(self, snapshots: Snapshots | None = None) -> None:
-        """`snapshots` is what probes, by default `scx_vsched.runtime.probing.snapshots`."""
+    def __init__(
+        self, snapshots: Snapshots | None = None, say: Callable[[str], None] = notice
+    ) -> None:
+        """`snapshots` is what probes, by default `scx_vsched.runtime.probing.snapshots`.
+
+        `say` gets a line for each thing to know.
+        """
         self.topology: Topology | None = None
         self._snapshots = snapshots
+        self._say = say
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._feed: Feed | None = None
@@ -95,9 +102,9 @@ class Feeding:
         try:
             self._probe()
         except UserError as error:
-            notice(f"warning: no vCPU is measured: {error.message}")
+            self._say(f"warning: no vCPU is measured: {error.message}")
         except BpfError as error:
-            notice(f"warning: the scheduler is told no more of the vCPUs: {error}")
+            self._say(f"warning: the scheduler is told no more of the vCPUs: {error}")
 
     def _probe(self) -> None:
         probe = self._snapshots
@@ -108,10 +115,14 @@ class Feeding:
             probe = snapshots
         claims = read_claims().domains
         source = TopologySource(claims)
+        last: tuple[ProbeSnapshot, Feed | None] | None = None
         for snapshot in probe(claims, self._stopping):
+            if last is not None and last[0] is snapshot and last[1] is self._feed:
+                continue  # nothing new, and nobody new to tell
+            last = snapshot, self._feed
             self.topology = source.topology(snapshot)
             sure = {
-                vcpu: forecast.at_ns
+                vcpu: forecast
                 for vcpu, forecast in snapshot.forecasts.items()
                 if forecast.confidence >= _SURE
             }
@@ -120,17 +131,17 @@ class Feeding:
                     self._hand_over(self._feed, self.topology, snapshot.at_ns, sure)
 
     def _hand_over(
-        self, feed: Feed, topology: Topology, at_ns: int, next_gap_ns: Mapping[int, int]
+        self, feed: Feed, topology: Topology, at_ns: int, forecasts: Mapping[int, Forecast]
     ) -> None:
         fixed = feed.fixed
         if feed.update(topology):
-            notice(f"topology {feed.epoch}: {placement_text(feed.topology)}")
+            self._say(f"topology {feed.epoch}: {placement_text(feed.topology)}")
         if feed.fixed and not fixed:
-            notice(
+            self._say(
                 "warning: on this kernel the scheduler keeps the placement that it began with; "
                 "capacities it follows"
             )
-        feed.note_probed(at_ns, next_gap_ns)
+        feed.note_probed(at_ns, forecasts)
 
 
 def placement_text(topology: Topology) -> str:

@@ -15,9 +15,10 @@ from scx_vsched.topology.assembly import measured_graph
 from scx_vsched.topology.chosen import ChosenVCpus
 from scx_vsched.topology.document import document_text
 from scx_vsched.topology.native import NativeMachine
-from scx_vsched.topology.prober import Prober, TopologyProbe
+from scx_vsched.topology.prober import Prober
 from scx_vsched.topology.sysfs import parse_cpu_list, read_claims
 from scx_vsched.topology.table import graph_table, headline, remarks
+from scx_vsched.topology.upkeep import TopologyProbe
 from scx_vsched.topology.verify import Verifier
 from scx_vsched.topology.vtop import probe_topology
 

@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.native import NativeMachine
-from scx_vsched.topology.prober import Prober, TopologyProbe
+from scx_vsched.topology.prober import Prober
+from scx_vsched.topology.upkeep import TopologyProbe
 from scx_vsched.topology.verify import Verifier
 from scx_vsched.topology.vtop import probe_topology
 

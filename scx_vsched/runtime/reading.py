@@ -11,7 +11,7 @@ from scx_vsched.runtime.histograms import flatten, gather, summaries, without_bu
 from scx_vsched.runtime.stats import Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from scx_vsched.bpf.loader import Attached
 
@@ -85,6 +85,11 @@ class Reading:
         with self._lock:
             self._at_work().tune(values)
             self.tuned |= values
+
+    def ask[T](self, question: Callable[[Attached], T]) -> T:
+        """The answer of the scheduler at work; raises UserError where none is."""
+        with self._lock:
+            return question(self._at_work())
 
     def _at_work(self) -> Attached:
         if self._running is None:

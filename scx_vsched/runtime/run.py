@@ -23,9 +23,10 @@ from scx_vsched.runtime.display import JsonLines, LiveTable, TextLines, notice
 from scx_vsched.runtime.feeding import Feeding
 from scx_vsched.runtime.prerequisites import check_machine
 from scx_vsched.runtime.reading import Reading, RestartBudget
-from scx_vsched.runtime.session import fed
+from scx_vsched.runtime.session import document_topology, fed
 from scx_vsched.runtime.socket import SOCKET_PATH, StatsServer, describe_stats
 from scx_vsched.runtime.tuning import tune_commands
+from scx_vsched.runtime.watching import DECISIONS, watch_commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,7 +52,8 @@ class RunOptions:
 
     The topology is at first as `topology_path` (a document of `scx_vsched probe`) or else the
     machine says; with `probe` it follows what is measured meanwhile. `domains_path` is a file of
-    domains, for a scheduler of a host, which needs no topology.
+    domains, for a scheduler of a host, which needs no topology. With `explain` the last decision
+    about each task is noted.
     """
 
     policy: str = DEFAULT_POLICY
@@ -61,6 +63,7 @@ class RunOptions:
     probe: bool = True
     topology_path: Path | None = None
     domains_path: Path | None = None
+    explain: bool = False
     stats_s: float | None = None
     stats_json: bool = False
     verbose: bool = False
@@ -75,7 +78,8 @@ def run(options: RunOptions) -> int:
 
     Returns the exit status; raises UserError where it cannot be started.
     """
-    topology = _topology(options.topology_path) if options.topology_path else None
+    given = options.topology_path
+    topology = document_topology(given) if given else None
     with _object_file(options) as path, _stop_on_signals() as stop:
         try:
             return _Run(path, options, topology, stop).run()
@@ -107,22 +111,6 @@ def _object_file(options: RunOptions) -> Iterator[Path]:
         out = Path(directory) / f"{policy.stem}.bpf.o"
         build(policy, out, without=options.without)
         yield out
-
-
-def _topology(path: Path) -> Topology:
-    """The topology in a document, for this machine."""
-    # The graph needs networkx, which takes long to import; only those who ask for it pay.
-    from scx_vsched.topology.convert import graph_topology  # noqa: PLC0415
-    from scx_vsched.topology.document import read_document  # noqa: PLC0415
-    from scx_vsched.topology.sysfs import read_claims  # noqa: PLC0415
-
-    claims = read_claims().domains
-    graph = read_document(path).graph
-    if strangers := sorted(set(graph.vcpus) - set(claims)):
-        raise UserError(
-            f"{path}: this machine has no vCPU {strangers[0]}", "the topology is another machine's"
-        )
-    return graph_topology(graph, claims)
 
 
 @contextlib.contextmanager
@@ -227,6 +215,7 @@ class _Run:
             tunables={**options.tunables, **self._reading.tuned},
             timeout_ms=options.timeout_ms,
             exit_dump_len=options.exit_dump_len,
+            decisions=DECISIONS if options.explain else 0,
             verifier_stats=options.verbose,
             debug=options.verbose,
         ) as (obj, feed):
@@ -252,7 +241,7 @@ class _Run:
             self._deadline = time.monotonic() + self._options.duration_s
         notice(f"{self._meta.policy} is at work; Ctrl-C ends it")
         meta = describe_stats(self._meta.stats, self._meta.histograms)
-        commands = tune_commands(self._meta, self._reading)
+        commands = tune_commands(self._meta, self._reading) | watch_commands(self._reading)
         if self._is_host:
             commands |= self._keeper.commands()
         try:

@@ -48,6 +48,10 @@ class Apart:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the process if there is one."""
         self._end()
 
     def run(self, case: Case) -> Verdict:

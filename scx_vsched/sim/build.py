@@ -6,10 +6,13 @@ same policy compiles nothing.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import hashlib
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +24,7 @@ from scx_vsched.sim.hooks import redirected
 from scx_vsched.sim.sanitize import SANITIZE, find_gcc, require_loaded, without_runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from scx_vsched.policy.program import PolicyProgram
 
@@ -58,7 +61,7 @@ _KFUNCS = '#include "scx.h"'
 # Counters of the mechanism that must be 0 once no task is left.
 _COUNTERS = (
     ("vcpus", "queued"),
-    ("llc_states", "queued"),
+    ("vcpus", "llc.queued"),
     ("groups", "active"),
     ("pcpus", "queued"),
 )
@@ -124,6 +127,23 @@ def _headers() -> str:
     return "\0".join(path.read_text(encoding="utf-8") for path in sorted(headers))
 
 
+@contextlib.contextmanager
+def _claimed(out: Path) -> Iterator[None]:
+    """Keeps other processes from making the same file meanwhile; they find it made then."""
+    claim = out.with_suffix(".lock")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        file = claim.open("w")
+    except OSError as error:
+        raise UserError(f"cannot write {out.parent}: {error.strerror}") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            claim.unlink(missing_ok=True)
+
+
 def make(out: Path, command: Sequence[str], source: str | None = None) -> Path:
     """`out`, made by `command` with `-o FILE` added, unless it is there; `source` is its input.
 
@@ -131,11 +151,10 @@ def make(out: Path, command: Sequence[str], source: str | None = None) -> Path:
     """
     if out.exists():
         return out
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {out.parent}: {error.strerror}") from error
-    refusal = run_compiler(command, out, source, minutes=5, env=without_runtime())
+    with _claimed(out):
+        if out.exists():
+            return out
+        refusal = run_compiler(command, out, source, minutes=5, env=without_runtime())
     if refusal:
         raise CompileError(
             f"{Path(command[0]).name} refused what the simulator is made of:\n{refusal}",
@@ -199,12 +218,17 @@ def build_library(
         if cpython and program is not None:
             rendered = redirected(rendered, program)
         sources.append(("policy", simulated_source(rendered)))
-    objects = []
-    for name, text in sources:
+
+    def compiled(source: tuple[str, str]) -> Path:
+        name, text = source
         # the rest of the engine is the same for every kernel
         own = [f"-DSIM_KERNEL={KERNELS[kernel]}"] if _KFUNCS in text or name == "policy" else []
         out = folder / f"{name}-{digest([*key, *own, text])}.o"
-        objects.append(make(out, [compiler.path, *flags, *own, "-x", "c", "-c", "-"], text))
+        return make(out, [compiler.path, *flags, *own, "-x", "c", "-c", "-"], text)
+
+    sources.reverse()  # the policy takes longest
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        objects = list(pool.map(compiled, sources))[::-1]
     library = folder / f"sim-{digest(str(path) for path in objects)}.so"
     runtime = SANITIZE if sanitize else ()
     link = [compiler.path, *runtime, "-shared", "-Wl,-Bsymbolic", *map(str, objects)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -73,6 +74,12 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The annotations of the dataclass `kind`, evaluated: that takes longer than all the rest."""
+    return typing.get_type_hints(kind)
+
+
 def _build(kind: Any, raw: Any) -> Any:
     """`raw` JSON as the annotated type `kind`: dataclasses, tuples, mappings, plain values."""
     if isinstance(kind, types.UnionType):
@@ -84,7 +91,7 @@ def _build(kind: Any, raw: Any) -> Any:
     if origin is not None and issubclass(origin, Mapping):
         return {str(key): int(value) for key, value in raw.items()}
     if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
+        hints = _hints(typing.cast("type", kind))
         unknown = set(raw) - set(hints)
         if unknown:
             raise ValueError(f"unknown key {min(unknown)!r}")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from scx_vsched.errors import UserError
@@ -10,10 +14,10 @@ from scx_vsched.sim.report import Measure, measures_of
 from scx_vsched.vm.intervals import Ratio, ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from scx_vsched.sim.machine import Machine
-    from scx_vsched.sim.run import Options, Outcome
+    from scx_vsched.sim.run import Failure, Options, Outcome
     from scx_vsched.sim.scheduler import Scheduler
     from scx_vsched.sim.workload import Workload
 
@@ -39,30 +43,65 @@ def measures(outcome: Outcome, seconds: float) -> dict[Measure, float]:
     return measures_of(outcome.counts, outcome.latencies_ns, seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What is wanted of an outcome, which is large."""
+
+    failure: Failure | None
+    measures: dict[Measure, float]
+
+
+def _run(scheduler: Scheduler, machine: Machine, load: Workload, options: Options) -> _Run:
+    outcome = scheduler.run(machine, load, options)
+    seconds = (options.end_ns - options.warmup_ns) / 1e9
+    return _Run(outcome.failure, measures(outcome, seconds))
+
+
 def compare(
     schedulers: Sequence[Scheduler],
     machine: Machine,
     load: Workload,
     options: Options,
     seeds: int,
+    *,
+    jobs: int = 1,
+    tell: Callable[[int, int], None] = lambda done, runs: None,
 ) -> list[Comparison]:
     """Runs every scheduler on each of `seeds` seeds, counted up from that of `options`.
 
+    `jobs` processes share the runs; `tell` hears how many of how many are done.
+
     Raises UserError where a run fails, naming the invariant.
     """
-    seconds = (options.end_ns - options.warmup_ns) / 1e9
+    runs = [
+        (index, replace(options, seed=options.seed + number))
+        for number in range(seeds)
+        for index in range(len(schedulers))
+    ]
     samples: dict[Measure, list[list[float]]] = {}
-    for number in range(seeds):
-        for index, scheduler in enumerate(schedulers):
-            outcome = scheduler.run(machine, load, replace(options, seed=options.seed + number))
-            if outcome.failure:
+    with contextlib.ExitStack() as stack:
+        each: Callable[..., Iterable[_Run]] = map
+        if jobs > 1:
+            # forked, which takes no time: nothing here has threads
+            pool = ProcessPoolExecutor(jobs, get_context("fork"))
+            each = stack.enter_context(pool).map
+        found = each(
+            _run,
+            [schedulers[index] for index, _ in runs],
+            itertools.repeat(machine),
+            itertools.repeat(load),
+            [which for _, which in runs],
+        )
+        for done, ((index, which), run) in enumerate(zip(runs, found, strict=True), start=1):
+            if run.failure:
                 raise UserError(
-                    f"{scheduler.name} with seed {options.seed + number}: "
-                    f"{outcome.failure.name}: {outcome.failure.message}",
+                    f"{schedulers[index].name} with seed {which.seed}: "
+                    f"{run.failure.name}: {run.failure.message}",
                     "`sim run` with that seed shows the steps before it",
                 )
-            for measure, value in measures(outcome, seconds).items():
+            for measure, value in run.measures.items():
                 samples.setdefault(measure, [[] for _ in schedulers])[index].append(value)
+            tell(done, len(runs))
     return [
         Comparison(
             measure,

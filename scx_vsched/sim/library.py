@@ -137,7 +137,7 @@ class Feeder:
         try:
             found = self._findings.add(watch.contents)
             self._feed.update(found.topology)
-            self._feed.note_probed(found.at_ns, found.next_gap_ns)
+            self._feed.note_probed(found.at_ns, found.forecasts)
         except (BpfError, ValueError):
             return -1
         return int(found.suspect)

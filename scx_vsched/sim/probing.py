@@ -18,6 +18,7 @@ from scx_vsched.topology.vact import ActivityLog
 
 if TYPE_CHECKING:
     from scx_vsched.sim.machine import Machine
+    from scx_vsched.topology.prediction import Forecast
 
 __all__ = ["Findings", "Found"]
 
@@ -32,7 +33,7 @@ class Found:
 
     topology: Topology
     at_ns: int
-    next_gap_ns: dict[int, int]
+    forecasts: dict[int, Forecast]
     suspect: bool  # the vCPU should be looked at again at once
 
 
@@ -48,7 +49,7 @@ class Findings:
         self._speeds = [0] * len(vcpus)
         self._seen_on: list[tuple[int, int] | None] = [None for _ in vcpus]
         self._latencies = [0] * len(vcpus)
-        self._next_gap: dict[int, int] = {}
+        self._forecasts: dict[int, Forecast] = {}
 
     def add(self, watch: Any) -> Found:
         """Takes in a watch (layout.Watch) and says what is known after it."""
@@ -67,12 +68,12 @@ class Findings:
         before = self._seen_on[vcpu]
         if before is None or before[0] != watch.pcpu:
             self._seen_on[vcpu] = (watch.pcpu, now)
-        self._next_gap.pop(vcpu, None)
+        self._forecasts.pop(vcpu, None)
         forecast = self._logs[vcpu].forecast(now)
         if forecast and forecast.confidence >= _SURE:
-            self._next_gap[vcpu] = forecast.at_ns
+            self._forecasts[vcpu] = forecast
         suspect = verdict is Verdict.SUSPECT
-        return Found(self._topology(now), now, dict(self._next_gap), suspect)
+        return Found(self._topology(now), now, dict(self._forecasts), suspect)
 
     def _topology(self, now: int) -> Topology:
         fastest = max(self._speeds)

@@ -118,7 +118,8 @@ def _thread(shape: VcpuShape, pcpu: int) -> HostThread:
         return HostThread(pcpu, quota_ns=quota, period_ns=period)
     if quota == period:
         return HostThread(pcpu)
-    phase = (period - shape.phase_us * _NS_PER_US) % period
+    # where the profile does not say it they know nothing of each other, like rivals on a host
+    phase = None if shape.phase_us is None else (period - shape.phase_us * _NS_PER_US) % period
     return HostThread(pcpu, gates_ns=(quota, period - quota), phase_ns=phase)
 
 

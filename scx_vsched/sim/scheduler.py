@@ -76,11 +76,22 @@ class Compiled:
 
 
 @functools.lru_cache(maxsize=64)
+def _program(source: Path) -> PolicyProgram:
+    return compile_file(source)
+
+
+@functools.lru_cache(maxsize=16)
+def _default(kernel: str, sanitize: bool) -> Scheduler:
+    return Scheduler(DEFAULT, build_library(None, kernel=kernel, sanitize=sanitize))
+
+
+# a fuzzer meets every policy with every selection of features on every kernel
+@functools.lru_cache(maxsize=1024)
 def compiled(
     source: Path, without: tuple[str, ...], kernel: str, sanitize: bool, cpython: bool = False
 ) -> Compiled:
     """The scheduler of the policy in `source`, compiled once in the life of the process."""
-    program = compile_file(source)
+    program = _program(source)
     meta = describe(program, without)
     return Compiled(
         Scheduler(
@@ -110,7 +121,7 @@ def prepare(
     in the policy) where that is not possible.
     """
     if policy == DEFAULT:
-        return Scheduler(DEFAULT, build_library(None, kernel=kernel, sanitize=sanitize))
+        return _default(kernel, sanitize)
     source = CHAOS_FILE if policy == CHAOS else resolve_policy(policy)
     found = compiled(source, tuple(without), kernel, sanitize, cpython)
     check_tunables(found.meta, tunables or {})

@@ -120,15 +120,22 @@ def _told(move: Move) -> str:
 
 def _legend(spans: Timeline, y: float) -> list[str]:
     shown = len(spans.moves) <= _MAX_MOVES
-    moves = "migration (red)" if shown else f"{len(spans.moves):,} migrations, not drawn"
+    moves = "a task moves to the dot (why: point at it)"
+    if not shown:
+        moves = f"{len(spans.moves):,} migrations, not drawn"
+    symbol = (
+        f'<line x1="{_LEFT + 592}" y1="{y - 12}" x2="{_LEFT + 592}" y2="{y}" stroke="#c00"/>'
+        f'<circle cx="{_LEFT + 592}" cy="{y}" r="2.5" fill="#c00"/>'
+    )
     return [
         f'<rect x="{_LEFT}" y="{y - 10}" width="22" height="11" fill="{_COLOURS[0]}"/>'
         f'<text x="{_LEFT + 28}" y="{y}">a task runs (a colour each)</text>'
         f'<rect x="{_LEFT + 210}" y="{y - 10}" width="22" height="11" fill="{_COLOURS[0]}"/>'
         f'<rect x="{_LEFT + 210}" y="{y - 10}" width="22" height="11" fill="black" '
         'fill-opacity="0.62"/>'
-        f'<text x="{_LEFT + 238}" y="{y}">it is on a vCPU that the host keeps away</text>'
-        f'<rect x="{_LEFT + 500}" y="{y - 10}" width="22" height="11" fill="#f2f2f2"/>'
-        f'<text x="{_LEFT + 528}" y="{y}">idle</text>'
-        f'<text x="{_LEFT + 580}" y="{y}" fill="#c00">{moves}</text>'
+        f'<text x="{_LEFT + 238}" y="{y}">it waits: the host keeps its vCPU away</text>'
+        f'<rect x="{_LEFT + 490}" y="{y - 10}" width="22" height="11" fill="#f2f2f2"/>'
+        f'<text x="{_LEFT + 518}" y="{y}">idle</text>'
+        f"{symbol if shown else ''}"
+        f'<text x="{_LEFT + 604}" y="{y}">{moves}</text>'
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ctypes import c_uint64
 from typing import TYPE_CHECKING, Any
 
+from scx_vsched.bpf.kernel import OPS_FLAGS
 from scx_vsched.errors import UserError
 from scx_vsched.sim import layout
 from scx_vsched.sim.workload import DISTRIBUTIONS, OPS, SCRIPT_OPS
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from scx_vsched.sim.workload import Workload
 
 __all__ = ["load_table", "machine_table", "options_table"]
-
-
-# templates/sim/kernel.h
-OPS_FLAGS = {"SCX_OPS_ENQ_LAST": 2, "SCX_OPS_ENQ_EXITING": 4}
 
 
 class _Numbers:

@@ -6,6 +6,7 @@ the machines are: probers find it out while it runs.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from math import prod
 from statistics import median
@@ -15,42 +16,28 @@ from scx_vsched.errors import UserError
 from scx_vsched.sim.compare import measures
 from scx_vsched.sim.profile import machine_named
 from scx_vsched.sim.run import Options
+from scx_vsched.sim.scenarios import SCENARIOS, prepared, threads
 from scx_vsched.sim.scheduler import DEFAULT, prepare
-from scx_vsched.sim.workload_file import load_workload, parse_workload
+from scx_vsched.vm.intervals import ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from scx_vsched.sim.machine import Machine
+    from scx_vsched.sim.report import Measure
     from scx_vsched.sim.run import Outcome
+    from scx_vsched.sim.scenarios import Load, Scenario
     from scx_vsched.sim.scheduler import Scheduler
     from scx_vsched.sim.workload import Workload
+    from scx_vsched.vm.intervals import Ratio
 
-__all__ = ["Scenario", "Settings", "markdown", "measure"]
+__all__ = ["TITLES", "Settings", "markdown", "measure"]
 
 _S = 1_000_000_000
 _LEARN_S = 5  # what probers need before anything is measured
 _OFF = ("bvs", "ivh", "rwc")
-_THREADS = """
-description = "computing threads"
-metrics = ["done"]
-[[program]]
-name = "worker"
-steps = ["compute 1ms", "mark done", "forever"]
-[[tasks]]
-program = "worker"
-count = {count}
-"""
-_THROUGHPUT = {
-    "compute": "done",
-    "half": "done",
-    "barrier": "rounds",
-    "locks": "done",
-    "spinlocks": "done",
-    "forktree": "jobs",
-    "pipeline": "items",
-}
-_WAITS = ("waiting", "latency")
+_MOVED = "Migration in the middle"
+TITLES = (*SCENARIOS, _MOVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +48,7 @@ class Settings:
     seconds: int = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """A machine and a workload, and what of it counts; `count` replaces the workload by threads."""
-
-    profile: str
-    workload: str
-    measure: str
-    contended: bool = False
-    count: int = 0
-
-    @property
-    def title(self) -> str:
-        """How the tables call it."""
-        what = f"{self.count} threads" if self.count else self.workload
-        return f"{self.profile}{', contended' if self.contended else ''}: {what}"
-
-
+@functools.cache
 def _variants() -> dict[str, Scheduler]:
     def only(*kept: str) -> dict[str, int]:
         return {name: int(name in kept) for name in _OFF}
@@ -92,15 +63,6 @@ def _variants() -> dict[str, Scheduler]:
     }
 
 
-def _prepare(scenario: Scenario) -> tuple[Machine, Workload]:
-    machine = machine_named(scenario.profile, contended=scenario.contended)
-    if scenario.count:
-        return machine, parse_workload(
-            _THREADS.format(count=scenario.count), scenario.title, machine
-        )
-    return machine, load_workload(scenario.workload, machine)
-
-
 def _run(scheduler: Scheduler, machine: Machine, load: Workload, options: Options) -> Outcome:
     outcome = scheduler.run(machine, load, replace(options, probe=not scheduler.is_default))
     if outcome.failure:
@@ -113,118 +75,96 @@ def _run(scheduler: Scheduler, machine: Machine, load: Workload, options: Option
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A scenario's medians by scheduler, and the longest that any task waited for its turn."""
+    """A scenario's values by scheduler, one for each seed, and the longest wait of any task."""
 
     scenario: Scenario
     better: str  # "more" or "less"
     unit: str
-    values: Mapping[str, float]
-    waits_ms: Mapping[str, float]
+    values: Mapping[str, Sequence[float]]
+    longest_wait_ms: float  # with all techniques
+    capacity: float  # hardware threads that the vCPUs are worth together
 
-    def gain(self, name: str) -> float:
+    def middle(self, name: str) -> float:
+        """The median."""
+        return median(self.values[name])
+
+    def gain(self, name: str) -> Ratio:
         """How many times better than the default scheduler."""
-        ratio = self.values[name] / self.values["default"]
-        return ratio if self.better == "more" else 1 / ratio
+        sides = self.values[name], self.values["default"]
+        return ratio(*(sides if self.better == "more" else reversed(sides)))
+
+    def share(self, name: str) -> float:
+        """Throughput as a part of what the vCPUs can do."""
+        return self.middle(name) * self.scenario.piece_us / 1e6 / self.capacity
 
 
-def measure(scenario: Scenario, settings: Settings) -> Row:
-    """Runs the scenario under every scheduler, on each seed."""
-    machine, load = _prepare(scenario)
-    values: dict[str, float] = {}
-    waits: dict[str, float] = {}
-    chosen = None
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a load gave: every measure by scheduler and seed."""
+
+    samples: Mapping[str, Sequence[Mapping[Measure, float]]]
+    longest_wait_ms: float
+    capacity: float
+
+
+@functools.cache
+def _found(of: Load, settings: Settings) -> Found:
+    machine, load = prepared(of)
+    samples: dict[str, list[Mapping[Measure, float]]] = {}
+    waited = 0
     for name, scheduler in _variants().items():
-        samples = []
-        waited = 0
         for seed in range(1, settings.seeds + 1):
             options = Options(
                 seed=seed, end_ns=(_LEARN_S + settings.seconds) * _S, warmup_ns=_LEARN_S * _S
             )
             outcome = _run(scheduler, machine, load, options)
-            found = {m.name: (m, v) for m, v in measures(outcome, settings.seconds).items()}
-            chosen, value = found[scenario.measure]
-            samples.append(value)
-            waited = max(waited, outcome.longest_wait_ns)
-        values[name] = median(samples)
-        waits[name] = waited / 1e6
-    if chosen is None:
-        raise ValueError("no seed")
-    return Row(scenario, chosen.better, chosen.unit, values, waits)
+            samples.setdefault(name, []).append(measures(outcome, settings.seconds))
+            if name == "all":
+                waited = max(waited, outcome.longest_wait_ns)
+    return Found(samples, waited / 1e6, sum(machine.shares()))
 
 
-def _sweep(*, contended: bool = False) -> list[Scenario]:
-    return [
-        Scenario("half-time", "", "done", contended, count)
-        for count in (1, 2, 4, 6, 8, 10, 12, 14, 16)
-    ]
+def measure(scenario: Scenario, settings: Settings) -> Row:
+    """Runs the scenario under every scheduler, on each seed."""
+    found = _found(scenario.load, settings)
+    chosen = next(m for m in found.samples["default"][0] if m.name == scenario.measure)
+    values = {name: [of[chosen] for of in each] for name, each in found.samples.items()}
+    return Row(scenario, chosen.better, chosen.unit, values, found.longest_wait_ms, found.capacity)
 
 
-def _throughput(profile: str) -> list[Scenario]:
-    return [
-        Scenario(profile, workload, metric, contended=True)
-        for workload, metric in _THROUGHPUT.items()
-    ]
-
-
-def _tails(profile: str, *pairs: tuple[str, str], contended: bool = False) -> list[Scenario]:
-    """p95 and p99 of each workload and metric."""
-    return [
-        Scenario(profile, workload, f"{metric} {part}", contended)
-        for workload, metric in pairs
-        for part in ("p95", "p99")
-    ]
-
-
-_LATENCIES = tuple((workload, "latency") for workload in ("requests", "mixed", "rpc", "rpc-mixed"))
-SCENARIOS: dict[str, list[Scenario]] = {
-    "BVS": _tails(
-        "asym-latency",
-        *((workload, metric) for workload in ("rpc", "rpc-mixed") for metric in _WAITS),
-        ("requests", "latency"),
-        ("mixed", "latency"),
-    ),
-    "IVH": _sweep(),
-    "IVH, contended": _sweep(contended=True),
-    "RWC": [Scenario("harmful", "barrier", "rounds"), Scenario("harmful", "compute", "done")],
-    "RCVM": _throughput("rcvm"),
-    "RCVM, latency": _tails("rcvm", *_LATENCIES, ("periodic", "latency"), contended=True),
-    "HPVM, throughput": _throughput("hpvm-paper"),
-    "HPVM": _tails("hpvm-paper", *_LATENCIES, ("rpc-mixed", "waiting"), contended=True),
-    "Dedicated": [
-        *(
-            Scenario("16", workload, metric)
-            for workload, metric in _THROUGHPUT.items()
-            if workload != "spinlocks"
-        ),
-        Scenario("16", "requests", "latency p99"),
-    ],
-}
+def _cell(row: Row, name: str) -> str:
+    gain = row.gain(name)
+    sure = f" [{gain.low:.2f}, {gain.high:.2f}]" if name == "all" and gain.rounds > 1 else ""
+    return f"{row.middle(name):,.0f} ({gain.value:.2f}x{sure})"
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
     names = [name for name in rows[0].values if name != "default"]
     lines = [
-        f"| Machine: workload | measure | default | {' | '.join(names)} | longest wait, all |",
-        f"|---|---|---:|{'---:|' * len(names)}---:|",
+        f"| Machine: workload | measure | default | {' | '.join(names)} | of capacity "
+        "| longest wait |",
+        f"|---|---|---:|{'---:|' * len(names)}---:|---:|",
     ]
     for row in rows:
-        cells = [f"{row.values[name]:,.0f} ({row.gain(name):.2f}x)" for name in names]
+        cells = [_cell(row, name) for name in names]
+        throughput = row.scenario.piece_us
+        share = f"{row.share('default'):.0%} → {row.share('all'):.0%}" if throughput else ""
         lines.append(
-            f"| {row.scenario.title} | {row.scenario.measure}, {row.unit} "
-            f"| {row.values['default']:,.0f} | {' | '.join(cells)} "
-            f"| {row.waits_ms['all']:,.0f} ms |"
+            f"| {row.scenario.load.title} | {row.scenario.measure}, {row.unit} "
+            f"| {row.middle('default'):,.0f} | {' | '.join(cells)} "
+            f"| {share} | {row.longest_wait_ms:,.0f} ms |"
         )
     return lines
 
 
 def _mean(rows: Sequence[Row], name: str) -> float:
-    return prod(row.gain(name) for row in rows) ** (1 / len(rows))
+    return prod(row.gain(name).value for row in rows) ** (1 / len(rows))
 
 
 def _recovery(settings: Settings, say: Callable[[str], None]) -> list[str]:
     """How soon throughput is back after the machine moved: counts second by second."""
     machine = machine_named("moved")
-    load = parse_workload(_THREADS.format(count=4), "threads", machine)
+    load = threads(4, machine)
     lines = [
         "| seconds after the move | "
         + " | ".join(str(s) for s in range(1, 9))
@@ -249,20 +189,26 @@ def _recovery(settings: Settings, say: Callable[[str], None]) -> list[str]:
     return lines
 
 
-def markdown(settings: Settings, say: Callable[[str], None] = lambda _: None) -> str:
-    """All tables."""
+def markdown(
+    settings: Settings, only: Sequence[str] = (), say: Callable[[str], None] = lambda _: None
+) -> str:
+    """The tables, or `only` those with these titles; UserError for a title that there is not."""
     lines: list[str] = []
-    for title, scenarios in SCENARIOS.items():
+    for title in only or TITLES:
+        if title not in TITLES:
+            raise UserError(f"there is no table {title}", f"one of: {'; '.join(TITLES)}")
+        if title == _MOVED:
+            lines += [f"### {title}", "", *_recovery(settings, say), ""]
+            continue
         rows = []
-        for scenario in scenarios:
-            say(f"{title}: {scenario.title}, {scenario.measure}")
+        for scenario in SCENARIOS[title]:
+            say(f"{title}: {scenario.load.title}, {scenario.measure}")
             rows.append(measure(scenario, settings))
         means = ", ".join(
             f"{name} {_mean(rows, name):.2f}x" for name in rows[0].values if name != "default"
         )
-        middle = median(row.gain("all") for row in rows)
-        best = max(row.gain("all") for row in rows)
+        middle = median(row.gain("all").value for row in rows)
+        best = max(row.gain("all").value for row in rows)
         lines += [f"### {title}", "", *_table(rows), ""]
         lines += [f"Geometric means: {means}. All: median {middle:.2f}x, best {best:.2f}x.", ""]
-    lines += ["### Migration in the middle", "", *_recovery(settings, say), ""]
     return "\n".join(lines)

@@ -67,11 +67,18 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
-    """Everything measured, and where: kernel, accelerator, vCPUs and clocksource."""
+    """Everything measured, and where: kernel, accelerator, vCPUs and clocksource.
+
+    `probe`: throughput was measured beside the prober; without, ours went by the VM's claims.
+    `bpf_share` is the time in BPF as the kernel counts it, `counting_share` what of that is the
+    counting.
+    """
 
     policy: str
     where: str
+    probe: bool
     bpf_share: float
+    counting_share: float
     operations: tuple[Operation, ...]
     throughput: tuple[Throughput, ...]
 
@@ -83,6 +90,7 @@ def bench(
     rounds: int = 24,
     seconds: float = _ROUND_S,
     workloads: Sequence[str] = (),
+    probe: bool = False,
     memory: str = "2G",
     accelerator: str | None = None,
     timeout_s: float = 3600.0,
@@ -114,6 +122,7 @@ def bench(
                 "seconds": seconds,
                 "rounds": rounds,
                 "limit": LIMIT,
+                "probe": probe,
                 "names": list(workloads),
             },
             "throughput",
@@ -132,10 +141,10 @@ def bench(
             files={OBJECT_NAME: built},
             on_event=lambda event: say(event["text"]) if "text" in event else None,
         )
-    return _report(policy, outcome)
+    return _report(policy, outcome, probe)
 
 
-def _report(policy: str, outcome: Outcome) -> BenchReport:
+def _report(policy: str, outcome: Outcome, probe: bool) -> BenchReport:
     for step in outcome.steps:
         if not step.ok:
             raise UserError(
@@ -143,7 +152,13 @@ def _report(policy: str, outcome: Outcome) -> BenchReport:
             )
     cost, throughput = (step.value for step in outcome.steps)
     return BenchReport(
-        policy, outcome.where, cost["share"], read_cost(cost), read_throughput(throughput)
+        policy,
+        outcome.where,
+        probe,
+        cost["share"],
+        cost["counting_share"],
+        read_cost(cost),
+        read_throughput(throughput),
     )
 
 

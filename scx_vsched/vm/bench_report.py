@@ -24,15 +24,16 @@ def as_markdown(reports: list[BenchReport]) -> str:
         "same rounds: no difference smaller than its interval means anything.",
     ]
     for report in reports:
-        lines += ["", f"## {report.policy} on {report.where}", ""]
+        lines += ["", f"## {report.policy} on {report.where}", "", _topology(report), ""]
         lines += [
             "| workload | default: median (range) | ours: median (range) | ratio | twin | rounds "
             "| verdict |",
             "|---|---:|---:|---:|---:|---:|---|",
             *(_throughput(each) for each in report.throughput),
             "",
-            f"Time in BPF under hackbench: {report.bpf_share:.2%} of the vCPUs' time "
-            "(with the kernel's counting, which adds to it).",
+            f"Time in BPF under hackbench: {report.bpf_share:.2%} of the vCPUs' time, "
+            f"{report.counting_share:.2%} of which is the kernel's counting (as much as of an "
+            "empty program).",
             "",
             "| operation | calls/s | ns/call | share |",
             "|---|---:|---:|---:|",
@@ -43,6 +44,12 @@ def as_markdown(reports: list[BenchReport]) -> str:
             for each in report.operations
         ]
     return "\n".join(lines) + "\n"
+
+
+def _topology(report: BenchReport) -> str:
+    if report.probe:
+        return "The vCPUs were measured beside the scheduler, which is part of its cost."
+    return "The scheduler took the vCPUs as the VM claims them; nothing was measured."
 
 
 def _throughput(each: Throughput) -> str:

@@ -28,6 +28,7 @@ from scx_vsched.vm.machine import (
     tune,
     virtme_argv,
 )
+from scx_vsched.vm.monitor import ask, monitor_options, monitor_socket
 from scx_vsched.vm.paths import cache_dir
 from scx_vsched.vm.qemu import find_qemu, require
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from scx_vsched.vm.kernels import Kernel
+    from scx_vsched.vm.monitor import Emulator
     from scx_vsched.vm.qemu import Qemu
 
 __all__ = ["Outcome", "VmLost", "VmNotBooted", "VmTimeout", "run_job"]
@@ -98,14 +100,14 @@ def run_job(
     files: Mapping[str, Path] | None = None,
     on_event: Callable[[dict[str, Any]], None] | None = None,
     on_poll: Callable[[Path], None] | None = None,
-    on_machine: Callable[[int], None] | None = None,
+    on_machine: Callable[[Emulator], None] | None = None,
     attempts: int = 2,
 ) -> Outcome:
     """Run `job` in a VM on `kernel`.
 
     `files` are copied into the job's directory under their names. `on_event` gets each event as it
     arrives; `on_poll` gets the job's directory some times a second and once more at the end;
-    `on_machine` gets the emulator's process id once its vCPU threads run.
+    `on_machine` gets the emulator once its vCPU threads run.
 
     `timeout_s` bounds the whole, `boot_s` the time until the job's first sign of life. A lost VM
     is tried again up to `attempts` times in all; a time-out is not.
@@ -175,7 +177,7 @@ class _Run:
         boot_s: float,
         on_event: Callable[[dict[str, Any]], None],
         on_poll: Callable[[Path], None],
-        on_machine: Callable[[int], None],
+        on_machine: Callable[[Emulator], None],
     ) -> None:
         self.qemu, self.kernel, self.shape, self.accelerator = qemu, kernel, shape, accelerator
         self.directory, self.timeout_s, self.boot_s = directory, timeout_s, boot_s
@@ -188,16 +190,16 @@ class _Run:
     def follow(self) -> Outcome:
         """Boot, pass events on until the end, and power off."""
         started = time.monotonic()
-        kernel, shape, name = self.kernel, self.shape, self.accelerator.name
-        if kernel.standalone:
-            argv = standalone_argv(self.qemu.path, kernel, shape, name, self.directory)
-        else:
-            argv = virtme_argv(kernel, shape, name, self.directory)
-        with machine_process(argv, self.log, self.timeout_s + _POWER_OFF_S) as process:
-            qemu: int | None = None
+        limit_s = self.timeout_s + _POWER_OFF_S
+        with (
+            monitor_socket() as monitor,
+            machine_process(self._argv(monitor), self.log, limit_s) as process,
+        ):
+            emulator: Emulator | None = None
             for event in self._events(process, started):
-                if qemu is None and (qemu := tune(process.pid, self.shape.pin)) is not None:
-                    self._on_machine(qemu)
+                if emulator is None and (emulator := ask(monitor)) is not None:
+                    tune(emulator, self.shape.pin)
+                    self._on_machine(emulator)
                 self._on_poll(self.directory)
                 if event is not None:
                     self._take(event)
@@ -219,6 +221,14 @@ class _Run:
             time.monotonic() - started,
             lost=0,
         )
+
+    def _argv(self, monitor: Path) -> list[str]:
+        kernel, shape, name = self.kernel, self.shape, self.accelerator.name
+        if kernel.standalone:
+            argv = standalone_argv(self.qemu.path, kernel, shape, name, self.directory)
+        else:
+            argv = virtme_argv(kernel, shape, name, self.directory)
+        return [*argv, *monitor_options(monitor)]
 
     def _events(
         self, process: subprocess.Popen[bytes], started: float

@@ -18,11 +18,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ProgramTime", "counting", "program_times", "spent"]
+__all__ = ["ProgramTime", "counting", "counting_ns", "program_times", "spent"]
 
 _SYS_BPF = 321  # x86-64
+_PROG_LOAD, _PROG_TEST_RUN = 5, 10
 _PROG_GET_NEXT_ID, _PROG_GET_FD_BY_ID, _OBJ_GET_INFO_BY_FD = 11, 13, 15
-_TYPE_STRUCT_OPS = 27
+_TYPE_STRUCT_OPS, _TYPE_SYSCALL = 27, 31
+_F_SLEEPABLE = 1 << 4
+_RETURN_0 = bytes.fromhex("b700000000000000 9500000000000000")  # r0 = 0; exit
+_EMPTY_RUNS = 1000
+_TEST_RUN_SIZE = 80
 _INFO_SIZE = 224
 _NAME_AT, _NAME_LEN = 64, 16
 _RUN_AT = 192  # run_time_ns and run_cnt, 64 bits each
@@ -61,6 +66,14 @@ def _ids() -> Iterator[int]:
         yield current
 
 
+def _info(fd: int) -> ctypes.Array[ctypes.c_char]:
+    """struct bpf_prog_info of a program."""
+    info = ctypes.create_string_buffer(_INFO_SIZE)
+    attr = struct.pack("=IIQ", fd, _INFO_SIZE, ctypes.addressof(info))
+    _bpf(_OBJ_GET_INFO_BY_FD, ctypes.create_string_buffer(attr, 16))
+    return info
+
+
 def program_times() -> dict[int, ProgramTime]:
     """Every struct_ops program in the kernel, by id."""
     found = {}
@@ -73,9 +86,7 @@ def program_times() -> dict[int, ProgramTime]:
         except OSError:  # it went in the meantime
             continue
         try:
-            info = ctypes.create_string_buffer(_INFO_SIZE)
-            attr = struct.pack("=IIQ", fd, _INFO_SIZE, ctypes.addressof(info))
-            _bpf(_OBJ_GET_INFO_BY_FD, ctypes.create_string_buffer(attr, 16))
+            info = _info(fd)
         finally:
             os.close(fd)
         if struct.unpack_from("=I", info, 0)[0] == _TYPE_STRUCT_OPS:
@@ -104,3 +115,25 @@ def counting() -> Iterator[None]:
         yield
     finally:
         _SWITCH.write_text(before)
+
+
+def counting_ns() -> float:
+    """The time per call that the kernel counts of a program that does nothing, ns.
+
+    What it counts of any other program includes that much. To be called while `counting`.
+    """
+    code, licence = ctypes.create_string_buffer(_RETURN_0), ctypes.create_string_buffer(b"GPL")
+    addresses = ctypes.addressof(code), ctypes.addressof(licence)
+    # union bpf_attr: type, instructions, their address, licence, no log, flags
+    attr = struct.pack(
+        "=IIQQIIQII", _TYPE_SYSCALL, len(_RETURN_0) // 8, *addresses, 0, 0, 0, 0, _F_SLEEPABLE
+    )
+    fd = _bpf(_PROG_LOAD, ctypes.create_string_buffer(attr, len(attr)))
+    try:
+        run = ctypes.create_string_buffer(struct.pack("=I", fd), _TEST_RUN_SIZE)
+        for _ in range(_EMPTY_RUNS):
+            _bpf(_PROG_TEST_RUN, run)
+        time_ns, calls = struct.unpack_from("=QQ", _info(fd), _RUN_AT)
+    finally:
+        os.close(fd)
+    return float(time_ns / max(calls, 1))

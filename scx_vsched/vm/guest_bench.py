@@ -10,8 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scx_vsched.runtime.feeding import Feeding
 from scx_vsched.runtime.session import loaded
-from scx_vsched.vm.bpf_stats import counting, program_times, spent
+from scx_vsched.vm.bpf_stats import counting, counting_ns, program_times, spent
 from scx_vsched.vm.guest_sched import attached
 from scx_vsched.vm.intervals import ratio
 from scx_vsched.vm.workloads import WORKLOADS, Workload, warm_up
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "decided", "measure_cost"]
 
+_FIRST_S = 60.0  # for the first measurement of all vCPUs
 _MEMORY = Path("/dev/shm")  # noqa: S108 - memory is the point
 # Ours between two of the default's, and every order equally often: what drifts cancels out, and
 # the two of the default against each other are the noise floor.
@@ -45,7 +47,8 @@ def _prepared(workloads: Sequence[Workload]) -> Iterator[Path]:
 def measure_cost(guest: Guest, object_path: str, seconds: float) -> dict[str, Any]:
     """Nanoseconds and calls of each operation under hackbench, and BPF's share of the vCPUs' time.
 
-    `share` is the time in BPF over wall time and vCPUs; it includes what counting itself costs.
+    `share` is the time in BPF over wall time and vCPUs; `counting_share` of it is what the counting
+    itself shows, at least: as much as of an empty program with all it needs at hand.
     """
     cpus = os.cpu_count() or 1
     hackbench = WORKLOADS[0]
@@ -61,6 +64,8 @@ def measure_cost(guest: Guest, object_path: str, seconds: float) -> dict[str, An
             hackbench.measure(memory, cpus, seconds, rate)
             wall_ns = (time.monotonic() - started) * 1e9
             programs = spent(before, program_times())
+            calls = sum(program.calls for program in programs)
+            counting_share = calls * counting_ns() / (wall_ns * cpus)
         names = [program.name for program in obj.programs]
         stats = running.stats()
     total = sum(program.time_ns for program in programs)
@@ -68,6 +73,7 @@ def measure_cost(guest: Guest, object_path: str, seconds: float) -> dict[str, An
         "wall_s": wall_ns / 1e9,
         "vcpus": cpus,
         "share": total / (wall_ns * cpus),
+        "counting_share": counting_share,
         "programs": [
             {**asdict(program), "name": _full_name(program.name, names)}
             for program in programs
@@ -89,10 +95,14 @@ def compare(
     seconds: float,
     rounds: int,
     limit: float,
+    probe: bool = False,
     min_rounds: int = 4,
     names: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Alternate rounds of each workload under the default scheduler and ours, in this boot.
+
+    With `probe` ours goes by what it measures of the vCPUs, which costs; the first measurement of
+    each round is over before its workloads begin. Without, it goes by the VM's claims.
 
     Ends once every workload's interval lies on one side of `limit` (0.97: three per cent worse is
     excluded, or certain) and at least `min_rounds` were made, or after `rounds`.
@@ -108,7 +118,12 @@ def compare(
         for number in range(rounds):
             for arm in _ORDERS[number % len(_ORDERS)]:
                 with contextlib.ExitStack() as stack:
-                    ours = stack.enter_context(attached(object_path)) if arm == "ours" else None
+                    ours = None
+                    if arm == "ours":
+                        feeding = Feeding(say=guest.progress) if probe else None
+                        ours = stack.enter_context(attached(object_path, feeding=feeding))
+                        if feeding is not None:
+                            _wait_for(feeding)
                     for workload in workloads:
                         rate = workload.measure(memory, cpus, seconds, expected[workload.name])
                         rates[workload.name][arm].append(rate)
@@ -126,6 +141,14 @@ def compare(
             if number + 1 >= min_rounds and all(decided(value, limit) for value in ratios.values()):
                 break
     return {"rates": rates, "stats": stats, "vcpus": cpus}
+
+
+def _wait_for(feeding: Feeding) -> None:
+    deadline = time.monotonic() + _FIRST_S
+    while feeding.topology is None:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the first measurement of the vCPUs did not end")
+        time.sleep(0.05)
 
 
 def _ratios(arms: dict[str, list[float]]) -> tuple[Ratio, Ratio]:

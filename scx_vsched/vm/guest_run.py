@@ -1,5 +1,7 @@
 """Guest side of `vm run`: a command, under a scheduler or without."""
 
+# ruff: noqa: PLC0415 - what a scheduler needs is slow to import under TCG
+
 from __future__ import annotations
 
 import contextlib
@@ -102,18 +104,25 @@ def run_under_scheduler(
     *,
     object_path: str,
     tunables: Mapping[str, int],
+    probe: bool,
+    topology_path: str = "",
     cwd: str = "/",
     env: Mapping[str, str] | None = None,
     shaped: str = "",
 ) -> dict[str, Any]:
     """Attach the scheduler in `object_path`, run `argv`, detach.
 
-    Besides the exit code: the statistics at the end, and `exit_info` if the scheduler left by
-    itself in the meantime.
+    The vCPUs are as the document in `topology_path` or else the machine says, and with `probe` as
+    they are measured meanwhile. Besides the exit code: the statistics at the end, and
+    `exit_info` if the scheduler left by itself in the meantime.
     """
-    from scx_vsched.vm.guest_sched import attached  # noqa: PLC0415 - slow to import under TCG
+    from scx_vsched.runtime.feeding import Feeding
+    from scx_vsched.runtime.session import document_topology
+    from scx_vsched.vm.guest_sched import attached
 
-    with attached(object_path, tunables) as scheduler:
+    topology = document_topology(Path(topology_path)) if topology_path else None
+    feeding = Feeding(say=guest.progress) if probe else None
+    with attached(object_path, tunables, topology=topology, feeding=feeding) as scheduler:
         guest.progress(f"{scheduler.policy} attached")
         result = run_command(guest, argv, cwd, env, shaped)
         return {**result, "stats": scheduler.stats(), "exit_info": scheduler.exit_info()}

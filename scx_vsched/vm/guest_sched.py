@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scx_vsched.runtime.histograms import Histogram, summaries
-from scx_vsched.runtime.session import loaded
+from scx_vsched.runtime.session import fed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from scx_vsched.bpf.loader import Attached
+    from scx_vsched.runtime.feeding import Feeding
+    from scx_vsched.topology import Topology
 
 __all__ = ["Scheduler", "attached"]
 
@@ -40,9 +42,22 @@ class Scheduler:
 
 
 @contextlib.contextmanager
-def attached(object_path: str, tunables: Mapping[str, int] | None = None) -> Iterator[Scheduler]:
-    """The scheduler in `object_path` at work for the length of the block."""
-    with loaded(Path(object_path), tunables=tunables) as obj:
+def attached(
+    object_path: str,
+    tunables: Mapping[str, int] | None = None,
+    *,
+    topology: Topology | None = None,
+    feeding: Feeding | None = None,
+) -> Iterator[Scheduler]:
+    """The scheduler in `object_path` at work for the length of the block.
+
+    It begins with `topology` (None: the claimed one), and follows what `feeding` measures.
+    """
+    with fed(Path(object_path), topology=topology, tunables=tunables) as (obj, feed):
         started = time.monotonic()
-        with obj.attach() as running:
-            yield Scheduler(obj.meta.policy, running, (time.monotonic() - started) * 1000)
+        with obj.attach() as running, contextlib.ExitStack() as company:
+            attach_ms = (time.monotonic() - started) * 1000
+            if feeding is not None:
+                company.enter_context(feeding)
+                company.enter_context(feeding.following(feed))
+            yield Scheduler(obj.meta.policy, running, attach_ms)

@@ -18,12 +18,12 @@ from scx_vsched.errors import UserError
 from scx_vsched.vm.initramfs import write_initramfs
 from scx_vsched.vm.job import GUEST_DIR
 from scx_vsched.vm.paths import PACKAGE_ROOT
-from scx_vsched.vm.qemu import children, vcpu_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scx_vsched.vm.kernels import Kernel
+    from scx_vsched.vm.monitor import Emulator
 
 __all__ = [
     "Shape",
@@ -63,12 +63,12 @@ def needed_below(*directories: str) -> list[Path]:
     return list(dict.fromkeys(below))
 
 
-def virtme_argv(
-    kernel: Kernel, shape: Shape, accelerator: str, directory: Path, executable: str = ""
-) -> list[str]:
-    """The command that boots `kernel` and runs the job in `directory`, as an argument list."""
-    python = executable or sys.executable
-    guest = shlex.join([python, "-m", "scx_vsched.vm.agent", f"{GUEST_DIR}/job.json"])
+def virtme_argv(kernel: Kernel, shape: Shape, accelerator: str, directory: Path) -> list[str]:
+    """The command that boots `kernel` and runs the job in `directory`, as an argument list.
+
+    More options of QEMU's may follow.
+    """
+    guest = shlex.join([sys.executable, "-m", "scx_vsched.vm.agent", f"{GUEST_DIR}/job.json"])
     argv = [
         *(_virtme_run(), "--kimg", str(kernel.image)),
         *("--mods", "none" if kernel.modules_dir is None else "auto"),
@@ -90,7 +90,7 @@ def virtme_argv(
         argv += ["--kopt", option]
     search = shlex.join([f"PYTHONPATH={PACKAGE_ROOT}", "PYTHONDONTWRITEBYTECODE=1"])
     argv += ["--script-sh", f"exec env {search} {guest}"]
-    return [*argv, "--qemu-opts", "-name", "scx_vsched,debug-threads=on"]
+    return [*argv, "--qemu-opts", "-name", "scx_vsched"]
 
 
 def _distance(text: str) -> str:
@@ -113,7 +113,10 @@ def _virtme_run() -> str:
 def standalone_argv(
     qemu: Path, kernel: Kernel, shape: Shape, accelerator: str, directory: Path
 ) -> list[str]:
-    """The command that boots a standalone `kernel` with its user space in the initramfs."""
+    """The command that boots a standalone `kernel` with its user space in the initramfs.
+
+    More options of QEMU's may follow.
+    """
     if shape.numa or shape.distances:
         raise UserError(
             f"Linux {kernel.release} has no modules and boots without NUMA nodes only",
@@ -128,7 +131,7 @@ def standalone_argv(
         *("-display", "none", "-monitor", "none", "-net", "none", "-no-reboot"),
         *("-serial", "stdio", "-serial", f"file:{directory / 'events.jsonl'}"),
         *("-kernel", str(kernel.image), "-initrd", str(archive)),
-        *("-append", " ".join(options), "-name", "scx_vsched,debug-threads=on"),
+        *("-append", " ".join(options), "-name", "scx_vsched"),
     ]
 
 
@@ -178,25 +181,17 @@ def _copy(source: IO[bytes], sink: IO[bytes]) -> None:
         sink.flush()
 
 
-def tune(pid: int, pin: tuple[int, ...]) -> int | None:
-    """Set priorities and affinity of the QEMU below process `pid`; its own pid, None before it is.
+def tune(emulator: Emulator, pin: tuple[int, ...]) -> None:
+    """Set priorities and affinity of `emulator`.
 
     Under TCG QEMU's main loop fires the guest's timers: without priority over the vCPU threads
     they come late whenever the host is full. Where that is not permitted the VM runs all the same.
     """
-    qemu = next((each for each in _descendants(pid) if vcpu_threads(each)), None)
-    if qemu is None:
-        return None
     with contextlib.suppress(OSError):
-        os.sched_setscheduler(qemu, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-    for index, thread in vcpu_threads(qemu).items():
+        os.sched_setscheduler(
+            emulator.pid, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1)
+        )
+    for index, thread in emulator.threads.items():
         if pin:
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(thread, {pin[index % len(pin)]})
-    return qemu
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    for child in children(pid):
-        yield child
-        yield from _descendants(child)

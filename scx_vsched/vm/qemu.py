@@ -1,4 +1,4 @@
-"""The emulator: finding it, refusing versions that break guests, and its threads."""
+"""The emulator: finding it, and refusing versions that break guests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scx_vsched.errors import UserError
 
-__all__ = ["Qemu", "children", "find_qemu", "parse_version", "require", "vcpu_threads"]
+__all__ = ["Qemu", "find_qemu", "parse_version", "require"]
 
 _BINARY = "qemu-system-x86_64"
 
@@ -71,40 +71,3 @@ def require(qemu: Qemu, accelerator: str) -> None:
             "attached (its translated code races with the kernel's live patching)",
             "install QEMU 10 or later (tools/setup takes it from Debian's backports), or use KVM",
         )
-
-
-def children(pid: int) -> list[int]:
-    """Process ids whose parent is `pid`, read from /proc."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            # The command name may hold spaces and parentheses; the fields follow the last one.
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(entry.name))
-    return found
-
-
-def vcpu_threads(pid: int) -> dict[int, int]:
-    """Thread id of each vCPU of the QEMU process `pid`, by vCPU index.
-
-    Needs QEMU's `-name debug-threads=on`, which names the threads "CPU 0/TCG" or "CPU 0/KVM".
-    """
-    threads = {}
-    try:
-        tasks = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
-    except OSError:
-        return {}
-    for tid in tasks:
-        try:
-            comm = Path(f"/proc/{pid}/task/{tid}/comm").read_text()
-        except OSError:
-            continue
-        match = re.match(r"CPU (\d+)/", comm)
-        if match is not None:
-            threads[int(match[1])] = tid
-    return threads

@@ -32,6 +32,7 @@ OBJECT_NAME = "scheduler.bpf.o"
 # Variables that make a command behave alike on both sides; the rest of the environment stays here.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "USER", "TZ")
 _PHASE = "command"
+_TOPOLOGY_NAME = "topology.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,8 @@ def run_in_vm(
     policy: str | None,
     object_path: Path | None = None,
     tunables: Mapping[str, int] | None = None,
+    probe: bool = True,
+    topology: Path | None = None,
     shape: Shape | None = None,
     accelerator: str | None = None,
     timeout_s: float = 600.0,
@@ -98,8 +101,10 @@ def run_in_vm(
     """Run `argv` in a VM on `kernel` with its output copied to ours as it comes.
 
     `policy` is a name or a file to build, `object_path` an object built before; with neither the
-    kernel's own scheduler is at work. `say` gets a line for each thing that happens. `plan` shapes
-    the vCPUs while the command runs; `output` takes its output instead of standard output.
+    kernel's own scheduler is at work. Ours takes the vCPUs as the document `topology` says, and
+    with `probe` as they are measured meanwhile; else as the VM claims. `say` gets a line for each
+    thing that happens. `plan` shapes the vCPUs while the command runs; `output` takes its output
+    instead of standard output.
 
     Raises:
         UserError: what `run_job` and `build_object` raise, or the scheduler could not be attached.
@@ -145,7 +150,11 @@ def run_in_vm(
             arguments |= {
                 "object_path": f"{GUEST_DIR}/{OBJECT_NAME}",
                 "tunables": dict(tunables or {}),
+                "probe": probe,
             }
+            if topology is not None:
+                files[_TOPOLOGY_NAME] = topology
+                arguments["topology_path"] = f"{GUEST_DIR}/{_TOPOLOGY_NAME}"
         say(f"booting Linux {kernel.release}")
         outcome = run_job(
             kernel,

@@ -12,7 +12,6 @@
 #include <bpf.h>
 
 s32 scx_bpf_create_dsq(u64 dsq_id, s32 node) __ksym;
-s32 scx_bpf_dsq_nr_queued(u64 dsq_id) __ksym __pure;
 bool scx_bpf_test_and_clear_cpu_idle(s32 cpu) __ksym;
 s32 scx_bpf_pick_idle_cpu(const struct cpumask *allowed, u64 flags) __ksym;
 void scx_bpf_put_idle_cpumask(const struct cpumask *mask) __ksym;

@@ -22,6 +22,8 @@ from scx_vsched.policy.types import INT_TYPES
 from scx_vsched.policy.views import VIEWS, FieldInfo, field_info
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scx_vsched.policy.program import PolicyProgram
 
 C_TYPES: dict[str, Any] = {name: getattr(ctypes, f"c_{'' if t.signed else 'u'}int{t.bits}")
@@ -217,8 +219,12 @@ def harness_source(
     scalars: dict[str, str],
     inputs: int,
     values: dict[str, int],
+    elsewhere: Mapping[str, str] | None = None,
 ) -> str:
-    """C with one SEC("syscall") program a function, which runs it on all inputs, one by one."""
+    """C with one SEC("syscall") program a function, which runs it on all inputs, one by one.
+
+    `elsewhere` has the C of functions that another backend compiles.
+    """
     before, after = kept_declarations(program)
     parts = [_HEADER, before, view_declarations(), after, _WORLD.format(draws=DRAWS)]
     parts.append(tunable_declarations(program, values))
@@ -231,7 +237,7 @@ def harness_source(
         '__type(key, u32); __type(value, struct input); } inputs SEC(".maps");'
     )
     parts.append(_SNAPSHOT.format(keys=kept.KEYS, outputs=inputs * len(functions)))
-    parts.append(emit_c(program))
+    parts.append(emit_c(program, elsewhere=elsewhere))
     for i, name in enumerate(functions):
         function = program.function(name)
         arguments = ", ".join(

@@ -1,8 +1,8 @@
 """Random functions on random inputs: an evaluator of our own, CPython and BPF must agree.
 
 Inputs of a function are a sequence of calls; after each, the result, all state, the counters and
-what the function did to the world are compared. `VSCHED_SEED` repeats a run, `VSCHED_PAIRS` asks
-for more pairs of function and input.
+what the function did to the world are compared. `VSCHED_SEED` repeats a run, `--long` or
+`VSCHED_PAIRS` ask for more pairs of function and input.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from in_bpf import run_object
 from minimise import minimise
 from programs import BOOL, SCALARS, TYPES, Evaluator, Function, Generator, Type, limits, name_of
 
+from scx_vsched.backend.build import build_with, take
 from scx_vsched.bpf.compile import compile_c, find_clang
 from scx_vsched.bpf.libbpf import BpfError, library
 from scx_vsched.errors import UserError
@@ -41,10 +42,10 @@ from scx_vsched.vm.job import Job, Step
 if TYPE_CHECKING:
     from scx_vsched.vm.kernels import Kernel
 
-FUNCTIONS = 40
+FUNCTIONS, FEW = 40, 10
 HELPERS = 6
 INPUTS = 64
-PAIRS = 20_000  # at least; one batch is 2,560
+PAIRS, MANY_PAIRS = 5_000, 50_000  # at least, and with --long; one batch is 2,560
 LARGEST = 5000  # characters of a function; with its helpers it stays within the compiler's limits
 VIEW_PARAMETERS = {"task": "Task", "running": "Task", "vcpu": "VCpu", "sched": "Sched"}
 FIELDS: dict[str, dict[str, Type]] = {
@@ -104,8 +105,8 @@ def draw_input(rng: random.Random) -> dict[str, Any]:
     return drawn
 
 
-def draw_functions(rng: random.Random, count: int) -> list[Function]:
-    generator = Generator(rng, FIELDS, TUNABLES, stateful=True)
+def draw_functions(rng: random.Random, count: int, *, stateful: bool) -> list[Function]:
+    generator = Generator(rng, FIELDS, TUNABLES, stateful=stateful)
     made = []
     for i in range(HELPERS + count):
         helper = i < HELPERS
@@ -117,7 +118,7 @@ def draw_functions(rng: random.Random, count: int) -> list[Function]:
                 views=views,
                 full=not helper,
             )
-            if len(function.source()) < LARGEST:
+            if len(function.source()) < (LARGEST if stateful else LARGEST // 3):
                 break
         made.append(function)
         if helper:
@@ -146,22 +147,27 @@ class Batch:
         return [pack(layout, drawn) for drawn in self.inputs]
 
 
-def draw_batch(rng: random.Random) -> Batch:
-    functions = draw_functions(rng, FUNCTIONS)
+def draw_batch(rng: random.Random, count: int = FUNCTIONS, *, stateful: bool = True) -> Batch:
+    functions = draw_functions(rng, count, stateful=stateful)
     tunables = {name: draw_value(rng, TUNABLES[name]) for name in TUNABLES}
     tunables["trips"] = rng.randint(*BOUNDS["trips"])
     inputs = [draw_input(rng) for _ in range(INPUTS)]
     return Batch(functions, policy_source(functions), tunables, inputs)
 
 
-def build(batch: Batch, out: Path) -> None:
+def build(batch: Batch, out: Path, *, by_pythonbpf: bool = False) -> None:
     """Compiles the batch to a BPF object."""
     program = compile_source(batch.source, "random_policy.py")
     values = {t.name: t.default for t in program.tunables} | batch.tunables
     scalars = {name: name_of(t) for name, t in SCALARS.items()}
     names = [f.name for f in batch.tested]
     count = len(batch.inputs)
-    compile_c(harness_source(program, names, VIEW_PARAMETERS, scalars, count, values), out)
+    taken = take(program, names if by_pythonbpf else (), prefix="fn", most=100_000)
+    source = harness_source(program, names, VIEW_PARAMETERS, scalars, count, values, taken.c)
+    if taken.c:
+        build_with(taken, lambda rest: compile_c(source, rest), out)
+    else:
+        compile_c(source, out)
 
 
 @dataclass(frozen=True)
@@ -291,9 +297,9 @@ def clang() -> None:
 
 @pytest.mark.bpf
 @pytest.mark.usefixtures("clang")
-def test_three_ways_agree(tmp_path: Path) -> None:
+def test_three_ways_agree(tmp_path: Path, long_run: bool) -> None:
     rng = seeded()
-    wanted = int(os.environ.get("VSCHED_PAIRS") or PAIRS)
+    wanted = int(os.environ.get("VSCHED_PAIRS") or (MANY_PAIRS if long_run else PAIRS))
     pairs = 0
     while pairs < wanted:
         batch = draw_batch(rng)
@@ -306,9 +312,9 @@ def test_three_ways_agree(tmp_path: Path) -> None:
     print(f"{pairs} pairs of function and input, no mismatch")
 
 
-def check(batch: Batch, directory: Path) -> Mismatch | None:
+def check(batch: Batch, directory: Path, *, by_pythonbpf: bool = False) -> Mismatch | None:
     """Builds and runs a batch on this machine's kernel, and compares."""
-    build(batch, directory / "batch.o")
+    build(batch, directory / "batch.o", by_pythonbpf=by_pythonbpf)
     data = (directory / "batch.o").read_bytes()
     try:
         in_bpf = run_object(data, len(batch.tested), batch.records)
@@ -328,16 +334,16 @@ def test_tunables_change_what_loaded_programs_compute(tmp_path: Path) -> None:
         name: draw_value(rng, TUNABLES[name]) for name in TUNABLES if name not in {*FROZEN, "trips"}
     }
     places = {list(BOUNDS).index(name): value for name, value in tuned.items()}
-    changed = 0
     for seed in range(4):  # not every draw has a function whose result depends on a tunable
         batch = draw_batch(random.Random(seed))
         build(batch, tmp_path / "batch.o")
         in_bpf = run_object(
             (tmp_path / "batch.o").read_bytes(), len(batch.tested), batch.records, places
         )
-        changed += judge(batch, in_bpf) is not None
         assert judge(dataclasses.replace(batch, tunables=batch.tunables | tuned), in_bpf) is None
-    assert changed
+        if judge(batch, in_bpf) is not None:
+            return
+    pytest.fail("no draw has a function whose result depends on a tunable")
 
 
 @pytest.mark.bpf
@@ -347,8 +353,8 @@ def test_a_wrong_compiler_is_found_and_its_counter_example_is_small(
 ) -> None:
     monkeypatch.setattr(emit_c, "_ATOMICS", emit_c._ATOMICS | {"-": "add"})
     rng = random.Random(7)
-    for _ in range(3):
-        batch = draw_batch(rng)
+    for _ in range(12):
+        batch = draw_batch(rng, FEW)
         if check(batch, tmp_path):
             break
     smallest = minimise(batch, lambda smaller: check(smaller, tmp_path))

@@ -38,10 +38,12 @@ const char vsched_meta[] SEC(".vsched") =
 	"ken over\",\"name\":\"capacities\"},{\"doc\":\"ticks that came late: their vCPU had been taken a"
 	"way while it was busy\",\"name\":\"gaps\"}],\"tunables\":[{\"default\":5000,\"doc\":\"run before oth"
 	"ers get a turn\",\"frozen\":false,\"max\":100000,\"min\":100,\"name\":\"slice_us\",\"type\":\"u64\",\"un"
-	"it\":\"us\"},{\"default\":10,\"doc\":\"bound on waiting, however small the weight\",\"frozen\":fals"
-	"e,\"max\":25,\"min\":1,\"name\":\"max_wait_s\",\"type\":\"u64\",\"unit\":\"s\"},{\"default\":2,\"doc\":\"wait"
-	"ing tasks needed to steal across NUMA nodes\",\"frozen\":false,\"max\":1024,\"min\":1,\"name\":\"s"
-	"teal_node_min\",\"type\":\"u64\",\"unit\":\"tasks\"}],\"version\":\"X\"}";
+	"it\":\"us\"},{\"default\":1000,\"doc\":\"shortest slice, when many tasks wait\",\"frozen\":false,\"m"
+	"ax\":100000,\"min\":100,\"name\":\"slice_min_us\",\"type\":\"u64\",\"unit\":\"us\"},{\"default\":10,\"doc\""
+	":\"bound on waiting, however small the weight\",\"frozen\":false,\"max\":25,\"min\":1,\"name\":\"ma"
+	"x_wait_s\",\"type\":\"u64\",\"unit\":\"s\"},{\"default\":2,\"doc\":\"waiting tasks needed to steal acr"
+	"oss NUMA nodes\",\"frozen\":false,\"max\":1024,\"min\":1,\"name\":\"steal_node_min\",\"type\":\"u64\",\""
+	"unit\":\"tasks\"}],\"version\":\"X\"}";
 
 /* ---- Constants that the loader sets, and state ---- */
 
@@ -53,10 +55,12 @@ const char vsched_meta[] SEC(".vsched") =
  */
 volatile struct {
 	u64 slice_us;
+	u64 slice_min_us;
 	u64 max_wait_s;
 	u64 steal_node_min;
 } tunables SEC(".data.tunables") = {
 	.slice_us = 5000ULL,
+	.slice_min_us = 1000ULL,
 	.max_wait_s = 10ULL,
 	.steal_node_min = 2ULL,
 };
@@ -73,6 +77,7 @@ const volatile u32 exit_dump_len = 32768;
 #define PATIENCE_MS 250
 #define PATIENCE_DISPATCHES 32 /* between two looks at the clock */
 #define MAX_BATCH 8 /* tasks that a vCPU takes from its queue at once */
+#define MAX_PASSED 32 /* tasks that go past a vCPU's queue between two looks there */
 #define MAX_SIBLINGS 64 /* vCPUs of a cache that a vCPU looks at when it has nothing to do */
 #define MAX_NEAR 64 /* caches that a vCPU steals from, nearest first */
 #define GAP_NS 1000000 /* a tick that is less late says nothing */
@@ -83,7 +88,7 @@ const volatile u32 exit_dump_len = 32768;
 
 /* Looks for tasks that have waited too long in a queue, counted in rounds of PATIENCE_MS. */
 struct patience {
-	u32 since_ms;
+	u32 since_ms; /* of this round, 0 before the first and while nobody waits */
 	u32 round;
 };
 
@@ -116,6 +121,13 @@ struct spot {
 	u16 stack; /* the lowest vCPU on the same hardware thread */
 };
 
+struct llc_state {
+	u64 vtime; /* advances as much as its vCPUs do in the mean */
+	u32 queued; /* tasks in its queue */
+	u32 vcpus[2]; /* online, in each copy of the topology */
+	struct patience patience;
+} __cacheline_aligned;
+
 /*
  * A vCPU. The first part is what the topology says, written by user space; the rest is what the
  * vCPU is doing, written by itself and read by those that wake tasks. They share a cache line, so
@@ -137,6 +149,11 @@ struct vcpu {
 	u64 running_vtime;
 	u32 running_weight;
 	s32 running_pid;
+	/*
+	 * The cache of this number, which has nothing to do with the vCPU: nearly every operation needs
+	 * one of each, and touching one page costs less than two.
+	 */
+	struct llc_state llc;
 } __cacheline_aligned;
 
 /*
@@ -169,13 +186,6 @@ struct llc_info {
 	struct near_llc near[MAX_NEAR];
 };
 
-struct llc_state {
-	u64 vtime; /* advances as much as its vCPUs do in the mean */
-	u32 queued; /* tasks in its queue */
-	u32 vcpus[2]; /* online, in each copy of the topology */
-	struct patience patience;
-} __cacheline_aligned;
-
 /* The vCPUs of a cache, a node or the machine, in one copy of the topology. */
 struct domain {
 	struct bpf_cpumask __kptr *all;
@@ -199,6 +209,7 @@ struct task_ctx {
 	u32 active_weight; /* counted in its group while the task is runnable */
 	u32 queue; /* which queue counts the task: OF_… with an index, or 0 */
 	u32 round; /* of that queue's patience, when the task joined */
+	bool woken; /* select_cpu has done for this wake-up what enqueue would do first */
 };
 
 #define OF_VCPU 0x40000000U
@@ -229,13 +240,6 @@ struct {
 	__type(key, u32);
 	__type(value, struct llc_info);
 } llcs SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MAX_LLCS);
-	__type(key, u32);
-	__type(value, struct llc_state);
-} llc_states SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -300,6 +304,54 @@ static __always_inline void count(u32 stat)
 
 	if (counter)
 		(*counter)++;
+}
+
+/* ---- Why tasks are where they are ---- */
+
+/*
+ * What was last decided about a task, by its pid modulo their number. Whoever reads one may see two
+ * mixed. The loader sets the number; while it is 0 the verifier drops what writes them.
+ */
+struct decision {
+	u64 at_ns; /* CLOCK_MONOTONIC */
+	s32 pid;
+	s32 vcpu; /* for which the task was put or queued, */
+	s32 source; /* and where it was then */
+	u16 stat; /* what counted the decision, */
+	u16 before; /* and the task's last one before */
+};
+
+const volatile u32 nr_decisions = 0;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct decision);
+} decisions SEC(".maps");
+
+static __always_inline void note_decision(u32 stat, const struct task_struct *p, s32 vcpu)
+{
+	u32 key = nr_decisions ? (u32)p->pid % nr_decisions : 0;
+	struct decision *decision = bpf_map_lookup_elem(&decisions, &key);
+
+	if (!decision)
+		return;
+	decision->before = decision->pid == p->pid ? decision->stat : NR_STATS;
+	decision->pid = p->pid;
+	decision->vcpu = vcpu;
+	decision->source = scx_bpf_task_cpu(p);
+	decision->stat = stat;
+	decision->at_ns = bpf_ktime_get_ns();
+}
+
+/* Counts a decision about @p, which was put on or queued for @vcpu. */
+static __always_inline void decide(u32 stat, const struct task_struct *p, s32 vcpu)
+{
+	count(stat);
+	if (nr_decisions)
+		note_decision(stat, p, vcpu);
 }
 
 /* ---- Why the kernel let go of the scheduler ---- */
@@ -597,23 +649,10 @@ static __always_inline u32 nice_weight(const struct task_struct *p)
  * `active` of a group is the sum of the weights of its runnable tasks and active child groups.
  */
 
+/* ---- A number for each cgroup: its index in the mechanism's array `groups` ---- */
+
 #define MAX_GROUPS 16384
-#define MAX_GROUP_DEPTH 12 /* deeper groups share as their ancestor at this depth */
-#define GROUP_WEIGHT_DFL 100 /* cpu.weight of a group that nobody configured */
-
-struct group {
-	u64 active;
-	u64 counted; /* what this group adds to its parent's `active` now */
-	u32 weight; /* cpu.weight: 1 to 10000 */
-	u32 parent; /* index; 0 is the root */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MAX_GROUPS);
-	__type(key, u32);
-	__type(value, struct group);
-} groups SEC(".maps");
+#define MAX_GROUP_DEPTH 12 /* deeper groups count as their ancestor at this depth */
 
 /* A cgroup's index in `groups`. */
 struct {
@@ -641,6 +680,43 @@ static __always_inline u32 group_index(const struct cgroup *cgrp)
 	return index ? *index : 0;
 }
 
+/* An index for a new cgroup; MAX_GROUPS and more where all are taken. */
+static __always_inline u32 claim_group(void)
+{
+	u32 index = 0;
+
+	if (bpf_map_pop_elem(&free_groups, &index))
+		index = __sync_add_and_fetch(&nr_groups_used, 1);
+	return index;
+}
+
+static __always_inline void forget_group(const struct cgroup *cgrp)
+{
+	u64 id = cgrp->kn->id;
+	u32 index = group_index(cgrp);
+
+	if (!index)
+		return;
+	bpf_map_delete_elem(&group_of_cgroup, &id);
+	bpf_map_push_elem(&free_groups, &index, 0);
+}
+
+#define GROUP_WEIGHT_DFL 100 /* cpu.weight of a group that nobody configured */
+
+struct group {
+	u64 active;
+	u64 counted; /* what this group adds to its parent's `active` now */
+	u32 weight; /* cpu.weight: 1 to 10000 */
+	u32 parent; /* index; 0 is the root */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_GROUPS);
+	__type(key, u32);
+	__type(value, struct group);
+} groups SEC(".maps");
+
 /* Unit of `group.weight` in that of task weights: 100 is as much as one nice-0 task. */
 static __always_inline u64 group_weight(const struct group *group)
 {
@@ -648,54 +724,78 @@ static __always_inline u64 group_weight(const struct group *group)
 }
 
 /*
+ * What a walk from a group to the root carries along; each level is a step of bpf_loop(), which the
+ * verifier follows once rather than MAX_GROUP_DEPTH times.
+ */
+struct climb {
+	u32 index;
+	u64 amount;
+};
+
+static long count_level(u32 depth, struct climb *climb)
+{
+	struct group *group = bpf_map_lookup_elem(&groups, &climb->index);
+	s64 change = climb->amount;
+	u64 before, now, counted;
+
+	if (!group)
+		return 1;
+	before = __sync_fetch_and_add(&group->active, change);
+	if (change > 0 && !before)
+		now = group_weight(group);
+	else if (change < 0 && before + change == 0)
+		now = 0;
+	else
+		return 1;
+	/* a concurrent change of the weight is paid for by whoever comes next */
+	counted = __sync_lock_test_and_set(&group->counted, now);
+	climb->amount = now - counted;
+	climb->index = group->parent;
+	return !climb->index;
+}
+
+/*
  * Counts @change into the group and, where it becomes active or idle by that, into its ancestors.
  *
  * Not static, like group_share(): the verifier then checks the function once rather than wherever
- * it is called, which halves the time to load the scheduler.
+ * it is called.
  */
 __noinline int group_count(u32 index, s64 change)
 {
-	for (u32 depth = 0; depth < MAX_GROUP_DEPTH && index; depth++) {
-		struct group *group = bpf_map_lookup_elem(&groups, &index);
-		u64 before, now, counted;
+	struct climb climb = {.index = index, .amount = change};
 
-		if (!group)
-			return 0;
-		before = __sync_fetch_and_add(&group->active, change);
-		if (change > 0 && !before)
-			now = group_weight(group);
-		else if (change < 0 && before + change == 0)
-			now = 0;
-		else
-			return 0;
-		/* a concurrent change of the weight is paid for by whoever comes next */
-		counted = __sync_lock_test_and_set(&group->counted, now);
-		change = now - counted;
-		index = group->parent;
-	}
+	if (index)
+		bpf_loop(MAX_GROUP_DEPTH, count_level, &climb, 0);
 	return 0;
 }
 
-/* @weight times the shares of the group and its ancestors; at least 1. */
-__noinline u32 group_share(u32 index, u64 weight)
+static long share_level(u32 depth, struct climb *climb)
+{
+	struct group *group = bpf_map_lookup_elem(&groups, &climb->index);
+	s64 active;
+
+	if (!group)
+		return 1;
+	active = READ_ONCE(group->active);
+	/* transiently below the truth while another CPU counts */
+	if (active <= 0)
+		active = 1024;
+	climb->amount = climb->amount / active * group_weight(group);
+	climb->index = group->parent;
+	return !climb->index;
+}
+
+/*
+ * @weight times the shares of the group and its ancestors; at least 1. Pure, so that a view whose
+ * weight no hook reads costs nothing.
+ */
+__noinline __pure u32 group_share(u32 index, u64 weight)
 {
 	/* in 1/65536 while it is multiplied with one share after the other */
-	weight <<= 16;
-	for (u32 depth = 0; depth < MAX_GROUP_DEPTH && index; depth++) {
-		struct group *group = bpf_map_lookup_elem(&groups, &index);
-		s64 active;
+	struct climb climb = {.index = index, .amount = weight << 16};
 
-		if (!group)
-			break;
-		active = READ_ONCE(group->active);
-		/* transiently below the truth while another CPU counts */
-		if (active <= 0)
-			active = 1024;
-		weight = weight / active * group_weight(group);
-		index = group->parent;
-	}
-	weight >>= 16;
-	return weight ?: 1;
+	bpf_loop(MAX_GROUP_DEPTH, share_level, &climb, 0);
+	return climb.amount >> 16 ?: 1;
 }
 
 static __always_inline void task_activate(const struct task_struct *p, struct task_ctx *tctx)
@@ -722,13 +822,12 @@ s32 vsched_cgroup_init(u64 *ctx)
 	struct cgroup_subsys_state *parent = cgrp->self.parent;
 	u64 id = cgrp->kn->id;
 	struct group *group;
-	u32 index = 0;
+	u32 index;
 
 	/* the root keeps index 0: its tasks are not scaled */
 	if (!parent)
 		return 0;
-	if (bpf_map_pop_elem(&free_groups, &index))
-		index = __sync_add_and_fetch(&nr_groups_used, 1);
+	index = claim_group();
 	group = bpf_map_lookup_elem(&groups, &index);
 	/* beyond MAX_GROUPS a group's tasks compete as those of the root */
 	if (!group)
@@ -743,14 +842,7 @@ s32 vsched_cgroup_init(u64 *ctx)
 SEC("struct_ops.s/cgroup_exit")
 void vsched_cgroup_exit(u64 *ctx)
 {
-	struct cgroup *cgrp = (void *)ctx[0];
-	u64 id = cgrp->kn->id;
-	u32 index = group_index(cgrp);
-
-	if (!index)
-		return;
-	bpf_map_delete_elem(&group_of_cgroup, &id);
-	bpf_map_push_elem(&free_groups, &index, 0);
+	forget_group((void *)ctx[0]);
 }
 
 SEC("struct_ops/cgroup_move")
@@ -912,11 +1004,11 @@ static __always_inline bool hook_stays(const struct task_view *task, const struc
 	return task_is_waking(task) && vcpu_queued(vcpu) + vcpu_llc_queued(vcpu) >= vcpu_llc_vcpus(vcpu);
 }
 
-/* A few, where the queue would put them near its head: the vCPU has got as far as they. */
+/* A few, where the queue would put them near its head: they are ahead by little at most. */
 #line 84 "scx_vsched/policies/core.py"
 static __always_inline bool hook_passes(const struct task_view *task, const struct vcpu_view *vcpu)
 {
-	return vcpu_passed(vcpu) < 8 && hook_stays(task, vcpu) && !fn_is_before(vcpu_vtime(vcpu), task_vtime(task)) && !(task_is_idle_class(task) || task_is_batch(task));
+	return vcpu_passed(vcpu) < 8 && hook_stays(task, vcpu) && !fn_is_before(vcpu_vtime(vcpu) + tunables.slice_min_us * 1000, task_vtime(task)) && !(task_is_idle_class(task) || task_is_batch(task));
 }
 
 /* A few at once from a long queue, where the order matters less than the cost. */
@@ -956,7 +1048,7 @@ static __always_inline bool hook_balances(const struct vcpu_view *vcpu,
 
 #pragma clang diagnostic pop
 
-#line 959 "vsched_fifo.bpf.c"
+#line 1051 "vsched_fifo.bpf.c"
 /* ---- A task's virtual time ---- */
 
 static __always_inline struct task_ctx *task_ctx(struct task_struct *p)
@@ -1034,20 +1126,39 @@ static __always_inline u32 current_copy(void)
 	return READ_ONCE(epoch) & 1;
 }
 
+static __always_inline struct llc_state *llc_state(u32 index)
+{
+	struct vcpu *entry = bpf_map_lookup_elem(&vcpus, &index);
+
+	return entry ? &entry->llc : NULL;
+}
+
 /* False when the vCPU is beyond the tables. */
 static __always_inline bool place_of(u32 id, u32 copy, struct place *place)
 {
-	u32 llc;
-
 	place->id = id;
 	place->copy = copy & 1;
 	place->vcpu = bpf_map_lookup_elem(&vcpus, &id);
 	if (!place->vcpu)
 		return false;
 	place->spot = &place->vcpu->spots[place->copy];
-	llc = place->spot->llc;
-	place->llc = bpf_map_lookup_elem(&llc_states, &llc);
+	place->llc = llc_state(place->spot->llc);
 	return place->llc;
+}
+
+/*
+ * Whether the task may run anywhere: on all that are possible, since a mask of as many as are
+ * online may count one that is offline.
+ */
+static __always_inline bool is_free(const struct task_struct *p)
+{
+	return p->nr_cpus_allowed >= nr_vcpu_ids;
+}
+
+/* Whether the task may run on that vCPU; mostly it is cheaper to know than to ask. */
+static __always_inline bool is_allowed(const struct task_struct *p, u32 vcpu)
+{
+	return is_free(p) || bpf_cpumask_test_cpu(vcpu, p->cpus_ptr);
 }
 
 /* Caches that there can be: as many as vCPUs. */
@@ -1113,7 +1224,7 @@ static __always_inline void leave_queue(struct task_ctx *tctx)
 		if (vcpu)
 			__sync_fetch_and_sub(&vcpu->queued, 1);
 	} else if (queue & OF_LLC) {
-		struct llc_state *llc = bpf_map_lookup_elem(&llc_states, &index);
+		struct llc_state *llc = llc_state(index);
 
 		if (llc)
 			__sync_fetch_and_sub(&llc->queued, 1);
@@ -1149,7 +1260,7 @@ static __always_inline u64 clock_vtime(u32 clock, u64 otherwise)
 
 		return vcpu ? vcpu->vtime : otherwise;
 	} else {
-		struct llc_state *llc = bpf_map_lookup_elem(&llc_states, &index);
+		struct llc_state *llc = llc_state(index);
 
 		return llc ? llc->vtime : otherwise;
 	}
@@ -1340,7 +1451,7 @@ static __always_inline s32 empty_domain(u32 key)
 static long empty_llc(u32 index, void *ctx)
 {
 	u32 copy = survey.copy & 1, key = copy * MAX_LLCS + index;
-	struct llc_state *llc = bpf_map_lookup_elem(&llc_states, &index);
+	struct llc_state *llc = llc_state(index);
 	struct llc_info *info = bpf_map_lookup_elem(&llcs, &key);
 
 	if (llc)
@@ -1529,7 +1640,7 @@ s32 vsched_switch_topology(void *ctx)
  */
 __noinline int settle_queue(u32 index)
 {
-	struct llc_state *from = bpf_map_lookup_elem(&llc_states, &index);
+	struct llc_state *from = llc_state(index);
 	u32 copy = current_copy();
 	struct bpf_iter_scx_dsq it;
 	struct task_struct *p;
@@ -1603,7 +1714,7 @@ static __always_inline bool take_left_behind(const struct place *place)
 
 	if (llc == place->spot->llc)
 		return false;
-	former = bpf_map_lookup_elem(&llc_states, &llc);
+	former = llc_state(llc);
 	return former && READ_ONCE(former->queued) && dsq_move_to_local(LLC_DSQ(llc));
 }
 
@@ -1710,8 +1821,7 @@ static __always_inline s32 claim_idle_in(const struct task_struct *p, struct bpf
 	struct scratch *scratch;
 	u32 zero = 0;
 
-	/* all that are possible: a mask of as many as are online may count one that is offline */
-	if (p->nr_cpus_allowed >= nr_vcpu_ids)
+	if (is_free(p))
 		return scx_bpf_pick_idle_cpu((const struct cpumask *)domain, flags);
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	both = scratch ? scratch->mask : NULL;
@@ -1746,7 +1856,7 @@ static __always_inline bool is_strong(const struct place *place)
 static __always_inline bool claim_this(const struct task_struct *p, const struct place *place)
 {
 	return !READ_ONCE(place->vcpu->running) &&
-	       bpf_cpumask_test_cpu(place->id, p->cpus_ptr) &&
+	       is_allowed(p, place->id) &&
 	       scx_bpf_test_and_clear_cpu_idle(place->id);
 }
 
@@ -1827,7 +1937,7 @@ static __always_inline bool follow_waker(const struct task_struct *p, const stru
 	struct vcpu_view where, waker;
 	struct place here;
 
-	if (this == near->id || !bpf_cpumask_test_cpu(this, p->cpus_ptr) ||
+	if (this == near->id || !is_allowed(p, this) ||
 	    !place_of(this, near->copy, &here))
 		return false;
 	where = view_vcpu(near);
@@ -1859,9 +1969,9 @@ static __always_inline bool pass_queue(struct task_struct *p, struct task_ctx *t
 				       const struct task_view *task, const struct place *place,
 				       const struct vcpu_view *where)
 {
-	if (!hook_passes(task, where))
+	if (place->vcpu->passed >= MAX_PASSED || !hook_passes(task, where))
 		return false;
-	count(STAT_PASSED);
+	decide(STAT_PASSED, p, place->id);
 	place->vcpu->passed++;
 	join_vcpu_queue(tctx, place);
 	dsq_insert(p, CORE_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL), task_slice(task, place), 0);
@@ -1890,19 +2000,19 @@ s32 vsched_select_cpu(u64 *ctx)
 	if (idle.vcpu < 0) {
 		if (!sync)
 			follow_waker(p, &task, &place, false);
-		if (bpf_cpumask_test_cpu(place.id, p->cpus_ptr)) {
+		if (is_allowed(p, place.id)) {
 			leave_queue(tctx);
 			wake(p, tctx, &place);
 			task = view_task(p, tctx, true, 0);
 			where = view_vcpu(&place);
-			if (!preempts(&task, &place, &where))
-				pass_queue(p, tctx, &task, &place, &where);
+			tctx->woken = preempts(&task, &place, &where) ||
+				      !pass_queue(p, tctx, &task, &place, &where);
 		}
 		return place.id;
 	}
 	if (!place_of(idle.vcpu, place.copy, &place))
 		return prev;
-	count(idle.stat);
+	decide(idle.stat, p, idle.vcpu);
 	wake(p, tctx, &place);
 	task = view_task(p, tctx, true, 0);
 	dsq_insert(p, CORE_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL), task_slice(&task, &place), 0);
@@ -1910,8 +2020,8 @@ s32 vsched_select_cpu(u64 *ctx)
 }
 
 /* Wakes an idle vCPU that can take what was just queued. */
-static __always_inline void kick_idle(const struct task_struct *p, const struct place *near,
-				      u32 scope)
+static __always_inline void kick_idle(const struct task_struct *p, const struct task_view *task,
+				      const struct place *near, u32 scope)
 {
 	struct idle_vcpu idle = claim_idle(p, near, scope);
 
@@ -1957,24 +2067,25 @@ void vsched_enqueue(u64 *ctx)
 	}
 	/* a change of affinity or class takes a task out of its queue without a word */
 	leave_queue(tctx);
-	if (woken)
+	if (woken && !tctx->woken)
 		wake(p, tctx, &place);
 	else
 		rebase_to_vcpu(tctx, &place);
+	tctx->woken = false;
 	task_activate(p, tctx);
 	task = view_task(p, tctx, woken, 0);
 	slice = task_slice(&task, &place);
 
 	/* the kernel's own work on its vCPU: others wait for it, often without being seen to */
 	if (pinned && (p->flags & PF_KTHREAD)) {
-		count(STAT_QUEUED_KTHREAD);
+		decide(STAT_QUEUED_KTHREAD, p, place.id);
 		dsq_insert(p, local, slice, flags);
 		return;
 	}
 
 	where = view_vcpu(&place);
 	if (woken && !diverted && preempts(&task, &place, &where)) {
-		count(STAT_PREEMPTED);
+		decide(STAT_PREEMPTED, p, place.id);
 		dsq_insert(p, local, slice, flags | CORE_ENUM(scx_enq_flags, SCX_ENQ_PREEMPT));
 		return;
 	}
@@ -1985,7 +2096,7 @@ void vsched_enqueue(u64 *ctx)
 			claim_idle(p, &place, pinned ? 0 : hook_idle_scope(&task, &where));
 
 		if (idle.vcpu >= 0) {
-			count(STAT_KICKED_IDLE);
+			decide(STAT_KICKED_IDLE, p, idle.vcpu);
 			dsq_insert(p, CORE_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL_ON) | idle.vcpu,
 				   slice, flags);
 			return;
@@ -1993,13 +2104,13 @@ void vsched_enqueue(u64 *ctx)
 	}
 
 	if (pinned || (!diverted && hook_stays(&task, &where))) {
-		count(STAT_QUEUED_VCPU);
+		decide(STAT_QUEUED_VCPU, p, place.id);
 		sched = view_sched(place.vcpu->vtime);
 		key = hook_queue_key(&task, &where, &sched);
 		join_vcpu_queue(tctx, &place);
 		dsq_insert_vtime(p, VCPU_DSQ(place.id), slice, key, flags);
 	} else {
-		count(STAT_QUEUED_LLC);
+		decide(STAT_QUEUED_LLC, p, place.id);
 		rebase_to_llc(tctx, &place);
 		task.vtime = tctx->vtime;
 		sched = view_sched(place.llc->vtime);
@@ -2008,7 +2119,7 @@ void vsched_enqueue(u64 *ctx)
 		dsq_insert_vtime(p, LLC_DSQ(place.spot->llc), slice, key, flags);
 	}
 	if (KFUNC_EXISTS(scx_bpf_kick_cpu) && (diverted || !vcpu_selected(p, flags)))
-		kick_idle(p, &place, pinned ? 0 : hook_idle_scope(&task, &where));
+		kick_idle(p, &task, &place, pinned ? 0 : hook_idle_scope(&task, &where));
 }
 
 /* Notes that the task starts, or goes on, to run. */
@@ -2016,9 +2127,6 @@ static __always_inline void note_running(const struct task_struct *p, const stru
 					 const struct place *place)
 {
 	advance(tctx, place);
-	place->vcpu->running_vtime = tctx->vtime;
-	place->vcpu->running_weight = task_share(p, tctx);
-	place->vcpu->running_pid = p->pid;
 	place->vcpu->running_class = class_bits(p);
 	WRITE_ONCE(place->vcpu->running, true);
 }
@@ -2200,10 +2308,10 @@ static __always_inline bool rescue_from(u64 dsq, u32 vcpu, u64 vtime, struct pat
 				continue;
 			if (is_migration_disabled(p) && scx_bpf_task_cpu(p) != vcpu)
 				continue;
-			if (!bpf_cpumask_test_cpu(vcpu, p->cpus_ptr) || !dsq_move(&it, p, to))
+			if (!is_allowed(p, vcpu) || !dsq_move(&it, p, to))
 				continue;
 			tctx->vtime = vtime;
-			count(STAT_RESCUED);
+			decide(STAT_RESCUED, p, vcpu);
 			/* not a number: 6.12 would follow the loop for each value that it could have */
 			rescued = true;
 		}
@@ -2214,8 +2322,13 @@ static __always_inline bool rescue_from(u64 dsq, u32 vcpu, u64 vtime, struct pat
 
 static __always_inline bool next_round(struct patience *patience, u32 now_ms)
 {
-	u32 rounds = (now_ms - patience->since_ms) / PATIENCE_MS;
+	u32 rounds;
 
+	if (!patience->since_ms) {
+		patience->since_ms = now_ms;
+		return false;
+	}
+	rounds = (now_ms - patience->since_ms) / PATIENCE_MS;
 	if (!rounds)
 		return false;
 	patience->since_ms = now_ms;
@@ -2225,7 +2338,7 @@ static __always_inline bool next_round(struct patience *patience, u32 now_ms)
 
 __noinline int rescue(u32 id, u32 copy)
 {
-	u32 now_ms = now_ns() / 1000000;
+	u32 now_ms = bpf_ktime_get_ns() / 1000000;
 	struct place place;
 	bool rescued = false;
 
@@ -2256,6 +2369,18 @@ __noinline int housekeep(u32 id, u32 copy)
 	if (place.vcpu->patience.round == round)
 		return false;
 	return balance(id, copy);
+}
+
+/*
+ * The vCPU has found nothing to do. Where nobody waits time does not count: who comes next would
+ * seem to have waited all the while.
+ */
+static __always_inline void stop_rounds(const struct place *place)
+{
+	if (!READ_ONCE(place->vcpu->queued))
+		place->vcpu->patience.since_ms = 0;
+	if (!READ_ONCE(place->llc->queued))
+		place->llc->patience.since_ms = 0;
 }
 
 /* Takes the head of the vCPU's own queue, with @several as many as the policy says. */
@@ -2339,8 +2464,10 @@ void vsched_dispatch(u64 *ctx)
 		return;
 	if (prev && tctx)
 		keep(prev, tctx, &place);
-	else if (!steal(place.id, place.copy))
+	else if (!steal(place.id, place.copy)) {
+		stop_rounds(&place);
 		note_rest(place.id);
+	}
 }
 
 SEC("struct_ops/running")
@@ -2353,6 +2480,7 @@ void vsched_running(u64 *ctx)
 	if (!tctx || !place_of(scx_bpf_task_cpu(p), current_copy(), &place))
 		return;
 	leave_queue(tctx);
+	tctx->woken = false;
 	rebase_to_vcpu(tctx, &place);
 	task_activate(p, tctx);
 	note_running(p, tctx, &place);
@@ -2442,8 +2570,8 @@ void vsched_dump_cpu(u64 *ctx)
 	if (idle || !activity || !place_of(vcpu, current_copy(), &place))
 		return;
 	scx_bpf_dump("  virtual time %llu, %d waiting; cache %u: virtual time %llu, %d waiting\n",
-		     place.vcpu->vtime, scx_bpf_dsq_nr_queued(VCPU_DSQ(vcpu)), place.spot->llc,
-		     place.llc->vtime, scx_bpf_dsq_nr_queued(LLC_DSQ(place.spot->llc)));
+		     place.vcpu->vtime, place.vcpu->queued, place.spot->llc, place.llc->vtime,
+		     place.llc->queued);
 	scx_bpf_dump("  capacity %u; last tick at %llu ns, active since %llu ns; %llu gaps, %llu ns, the last %llu ns\n",
 		     place.vcpu->capacity, activity->heartbeat_ns, activity->active_since_ns,
 		     activity->gaps, activity->gaps_ns, activity->gap_ns);

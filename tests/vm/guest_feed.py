@@ -15,10 +15,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scx_vsched.runtime.session import fed
+from scx_vsched.runtime.session import document_topology, fed
 from scx_vsched.topology.convert import build_topology
 from scx_vsched.topology.domains import numbered
 from scx_vsched.topology.measure import Activity, VCpuMeasure
+from scx_vsched.topology.prediction import Forecast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,8 +53,8 @@ class Scheduler:
 
     def caches(self) -> list[tuple[int, int, int, int]]:
         """Each cache's virtual time, waiting tasks, and online vCPUs in both topologies."""
-        states = self.obj.map("llc_states")
-        return [struct.unpack_from("=QIII", states.read(index)) for index in range(VCPUS)]
+        table = self.obj.map("vcpus")
+        return [struct.unpack_from("=QIII", table.read(index), 64) for index in range(VCPUS)]
 
     def exit_summary(self) -> str | None:
         """Why it left, or None while it is at work."""
@@ -242,6 +243,17 @@ def avoid(guest: Guest, object_path: str) -> dict[str, Any]:
         return found
 
 
+def document(guest: Guest, object_path: str, topology_path: str) -> dict[str, Any]:
+    """Where a task wakes that last ran on vCPU 1, by what a document says of the vCPUs."""
+    del guest
+    with _scheduler(object_path, document_topology(Path(topology_path))) as scheduler:
+        return {
+            "capacities": [vcpu.capacity for vcpu in scheduler.feed.topology.vcpus],
+            "wakes": _wakes(1),
+            "exit": scheduler.exit_summary(),
+        }
+
+
 def capacity(guest: Guest, object_path: str, seconds: float) -> dict[str, Any]:
     """By how much a vCPU's virtual time advances for what its one spinner ran, per capacity."""
     del guest
@@ -255,7 +267,7 @@ def capacity(guest: Guest, object_path: str, seconds: float) -> dict[str, Any]:
             time.sleep(seconds)
             rates[share] = (scheduler.clock(2) - vtime) / (_ran_ns(spinner) - ran)
         activity = scheduler.feed.activity(2)
-        scheduler.feed.note_probed(12345, {1: 67890})
+        scheduler.feed.note_probed(12345, {1: Forecast(67890, 4e6, 0.9, None)})
         return {
             "rates": rates,
             "epoch": scheduler.feed.epoch,

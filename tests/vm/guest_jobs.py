@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -179,52 +177,6 @@ def stress(guest: Guest, object_path: str, stressor: str, seconds: int) -> dict[
             "stats": scheduler.stats(),
             "left": _left("stress-ng", 10),
         }
-
-
-def killed(guest: Guest, object_path: str) -> dict[str, Any]:
-    """Attach with `scx_vsched run` in a process of its own and kill that with SIGKILL."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "scx_vsched", "run", "--object", object_path],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    attached_state = _wait_for(guest, "enabled", 60)
-    process.send_signal(signal.SIGKILL)
-    output = process.communicate()[0]
-    return {
-        "attached": attached_state,
-        "after": _wait_for(guest, "disabled", 20),
-        "output": output[-2000:],
-        "works": subprocess.run(["true"], check=False).returncode == 0,
-    }
-
-
-def stopped(guest: Guest, object_path: str, signal_number: int) -> dict[str, Any]:
-    """Attach with `scx_vsched run` and ask it to end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "scx_vsched", "run", "--object", object_path, "--stats", "1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    state = _wait_for(guest, "enabled", 60)
-    time.sleep(2)
-    process.send_signal(signal_number)
-    output = process.communicate(timeout=30)[0]
-    return {
-        "attached": state,
-        "after": guest.scheduler_state(),
-        "exit_code": process.returncode,
-        "output": output[-4000:],
-    }
-
-
-def _wait_for(guest: Guest, state: str, seconds: float) -> str:
-    deadline = time.monotonic() + seconds
-    while guest.scheduler_state() != state and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return guest.scheduler_state()
 
 
 def work(guest: Guest, object_path: str, seconds: float) -> dict[str, Any]:

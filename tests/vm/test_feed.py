@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from outcomes import value
+from vcpu_graphs import flat, measure, probed
 
+from scx_vsched.topology.document import document_text
 from scx_vsched.vm.job import GUEST_DIR, Step
 from scx_vsched.vm.machine import Shape
 
@@ -23,13 +25,22 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.vm
 
 OBJECT = f"{GUEST_DIR}/core.bpf.o"
+DOCUMENT = f"{GUEST_DIR}/topology.json"
 SECONDS = 1_000_000_000
 WAKES = 50
 
 
 @pytest.fixture(scope="module", params=["oldest", "newest"])
-def outcome(request: pytest.FixtureRequest, guests: Guests, core_object: Path) -> Outcome:
+def outcome(
+    request: pytest.FixtureRequest,
+    guests: Guests,
+    core_object: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Outcome:
     """Everything below, run in one VM."""
+    shares = {vcpu: measure(2 if vcpu == 1 else 10, 10) for vcpu in range(4)}
+    known = tmp_path_factory.mktemp("topology") / "topology.json"
+    known.write_text(document_text(probed(flat(4), shares)))
     path = {"object_path": OBJECT}
     return guests.run(
         request.param,
@@ -37,9 +48,10 @@ def outcome(request: pytest.FixtureRequest, guests: Guests, core_object: Path) -
             Step("guest_feed:change", {**path, "rounds": 2}, "change"),
             Step("guest_feed:hotplug", {**path, "times": 6}, "hotplug"),
             Step("guest_feed:avoid", path, "avoid"),
+            Step("guest_feed:document", {**path, "topology_path": DOCUMENT}, "document"),
             Step("guest_feed:capacity", {**path, "seconds": 2.0}, "capacity"),
         ],
-        files={"core.bpf.o": core_object},
+        files={"core.bpf.o": core_object, "topology.json": known},
         shape=Shape(cpus="4"),
         timeout_s=300,
     )
@@ -81,6 +93,13 @@ def test_waking_tasks_avoid_weak_and_stacked_vcpus(outcome: Outcome) -> None:
         assert result[case].get("1", 0) <= WAKES / 10, (case, result[case])
     assert result["stacked, another cache"].get("0", 0) > WAKES / 2, "the nearest strong one"
     assert result["only idle one"].get("1", 0) > WAKES / 2, "but idle is better than busy"
+
+
+def test_a_document_takes_the_place_of_claims(outcome: Outcome) -> None:
+    result = value(outcome, "document")
+    assert result["exit"] is None
+    assert result["capacities"] == [1024, 205, 1024, 1024]
+    assert result["wakes"].get("1", 0) <= WAKES / 10, "the weak one"
 
 
 def test_time_counts_by_the_new_capacity(outcome: Outcome) -> None:

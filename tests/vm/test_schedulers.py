@@ -5,7 +5,6 @@ One boot for each kernel runs everything; the tests judge what it brought back.
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from scx_vsched.vm.boot import Outcome
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.alone]
 
 OBJECT = f"{GUEST_DIR}/core.bpf.o"
 FAIR_S = 10.0
@@ -63,14 +62,6 @@ def outcome(
         )
         for stressor in STRESSORS
     ]
-    steps.append(Step("guest_jobs:killed", {"object_path": OBJECT}, "killed"))
-    steps.append(
-        Step(
-            "guest_jobs:stopped",
-            {"object_path": OBJECT, "signal_number": int(signal.SIGINT)},
-            "stopped",
-        )
-    )
     return guests.run(
         request.param, steps, files={"core.bpf.o": core_object}, timeout_s=900 + 8 * seconds
     )
@@ -103,20 +94,6 @@ def test_survives_stress_with_hotplug(outcome: Outcome, stressor: str) -> None:
     assert result["left"] == [], "tasks were lost"
     assert result["hotplugs"] >= 3
     assert any(result["stats"].values())
-
-
-def test_kill_9_leaves_the_default_scheduler(outcome: Outcome) -> None:
-    result = value(outcome, "killed")
-    assert result["attached"] == "enabled", result["output"]
-    assert result["after"] == "disabled"
-    assert result["works"]
-
-
-def test_interrupt_detaches_cleanly(outcome: Outcome) -> None:
-    result = value(outcome, "stopped")
-    assert result["attached"] == "enabled", result["output"]
-    assert result["after"] == "disabled", result["output"]
-    assert result["exit_code"] == 0, result["output"]
 
 
 def test_nothing_is_left_attached(outcome: Outcome) -> None:

@@ -16,14 +16,15 @@ from scx_vsched.vm.lab.guest import BEGIN, FINISH
 from scx_vsched.vm.lab.placing import host_cpus, place
 from scx_vsched.vm.lab.profile import parse_profile
 from scx_vsched.vm.lab.session import PhaseTruth, Session
-from scx_vsched.vm.qemu import vcpu_threads
 
 if TYPE_CHECKING:
     from scx_vsched.vm.job import StepResult
     from scx_vsched.vm.kernels import Kernel
+    from scx_vsched.vm.monitor import Emulator
 
 pytestmark = [
     pytest.mark.vm,
+    pytest.mark.alone,
     pytest.mark.skipif(os.geteuid() != 0, reason="shaping a VM needs root"),
     pytest.mark.skipif(len(host_cpus()) < 2, reason="needs two host CPUs"),
 ]
@@ -82,17 +83,18 @@ class Seen:
     groups: list[int] = field(default_factory=list)
 
 
-def threads(pid: int) -> list[Any]:
+def threads(emulator: Emulator) -> list[Any]:
     """Affinity, niceness and control groups of each vCPU thread; affinity, priority of the rest."""
     found: list[Any] = [
         (
             os.sched_getaffinity(tid),
             os.getpriority(os.PRIO_PROCESS, tid),
-            Path(f"/proc/{pid}/task/{tid}/cgroup").read_text(),
+            Path(f"/proc/{tid}/cgroup").read_text(),
         )
-        for _, tid in sorted(vcpu_threads(pid).items())
+        for tid in emulator.threads.values()
     ]
-    return [*found, (os.sched_getaffinity(pid), os.sched_getparam(pid).sched_priority)]
+    main = emulator.pid
+    return [*found, (os.sched_getaffinity(main), os.sched_getparam(main).sched_priority)]
 
 
 def groups_here() -> int:
@@ -112,23 +114,23 @@ def seen(vm_kernels: dict[str, Kernel]) -> Seen:
         Step(task, {"name": name, "seconds": seconds, "busy": True}, name)
         for name, seconds in (("mixed", 5), ("corunner", 4))
     )
-    found, pids = Seen(), []
+    found, emulators = Seen(), []
 
-    def on_machine(pid: int) -> None:
-        pids.append(pid)
-        session.on_machine(pid)
+    def on_machine(emulator: Emulator) -> None:
+        emulators.append(emulator)
+        session.on_machine(emulator)
 
     def on_event(event: dict[str, Any]) -> None:
         if event["event"] == BEGIN:
-            found.before.append(threads(pids[-1]))
+            found.before.append(threads(emulators[-1]))
         session.on_event(event)
         if event["event"] == BEGIN:
-            found.within.append(threads(pids[-1]))
+            found.within.append(threads(emulators[-1]))
             found.groups.append(groups_here())
         elif event["event"] == FINISH:
             found.groups.append(groups_here())
             if event["phase"] == "mixed":  # the VM may be gone after its last phase
-                found.after.append(threads(pids[-1]))
+                found.after.append(threads(emulators[-1]))
 
     with Session(plans) as session:
         outcome = run_job(

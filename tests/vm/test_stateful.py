@@ -101,7 +101,7 @@ def outcome(
     object_path = f"{GUEST_DIR}/timed.bpf.o"
     tune = {"object_path": object_path, "commands": commands}
     steps.append(Step("guest_tune:tune", tune, "tune"))
-    return guests.run(request.param, steps, files=files, timeout_s=240)
+    return guests.run(request.param, steps, files=files, timeout_s=480)
 
 
 def value(outcome: Outcome, name: str) -> Any:
@@ -138,6 +138,7 @@ def test_tunables_change_while_the_scheduler_runs(outcome: Outcome) -> None:
     assert changed["out"].split()[:3] == ["period_us", "=", str(PERIOD_MS * 100)], changed
     assert refused["code"] == 1, refused
     assert "fixed is frozen" in refused["err"]
+    assert (found["run"]["code"], found["run"]["state"]) == (0, "disabled"), "SIGINT detaches"
     summary = json.loads(found["run"]["out"].splitlines()[-1])
     histogram = summary["histogram_totals"]["between"]
     # at a tenth of the period most rounds come after less than half of the former one

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from conftest import Guests
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.alone]
 
 OBJECT = f"{GUEST_DIR}/core.bpf.o"
 MAX_WAIT_S = 3

@@ -29,12 +29,20 @@ bool gaps_add(struct gaps *gaps, uint64_t start_ns, uint64_t length_ns)
 	return gaps->count < gaps->max;
 }
 
-void gaps_shorten(struct gaps *gaps, uint64_t by_ns)
+static uint64_t least(uint64_t one, uint64_t other)
+{
+	return one < other ? one : other;
+}
+
+void gaps_trim(struct gaps *gaps, uint64_t head_ns, uint64_t tail_ns)
 {
 	for (uint32_t i = 0; i < gaps->count; i++) {
 		struct gap *gap = &gaps->list[i];
+		uint64_t head = least(head_ns, gap->length_ns);
 
-		gap->length_ns -= by_ns < gap->length_ns ? by_ns : gap->length_ns;
+		gap->start_ns += head;
+		gap->length_ns -= head;
+		gap->length_ns -= least(tail_ns, gap->length_ns);
 	}
 }
 

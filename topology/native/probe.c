@@ -195,8 +195,9 @@ static PyObject *watch_item(struct team *team, void *jobs, uint32_t index)
 
 	if (!gaps)
 		return NULL;
-	return Py_BuildValue("iKKNKKK", worker->state, watch->start_ns, watch->end_ns, gaps,
-			     watch->loops, worker->cpu_ns, watch->lost_ns);
+	return Py_BuildValue("iKKNKKKK", worker->state, watch->start_ns, watch->end_ns, gaps,
+			     watch->loops, worker->cpu_ns, watch->lost_ns,
+			     watch->blip_ns ? watch->blip_squares / watch->blip_ns : 0);
 }
 
 static PyObject *run_watches(struct team *team, const struct watch *settings)
@@ -261,7 +262,8 @@ static PyMethodDef methods[] = {
 	 "latencies_ns, (active_ns, active_ns), both_ns, elapsed_ns)."},
 	{"watch", watch, METH_VARARGS,
 	 "watch(vcpus, duration_ns, demand, threshold_ns, period_ns): a list, for each vCPU, of "
-	 "(state, start_ns, end_ns, ((start_ns, length_ns), ...), loops, cpu_ns, lost_ns)."},
+	 "(state, start_ns, end_ns, ((start_ns, length_ns), ...), loops, cpu_ns, lost_ns, "
+	 "blip_ns)."},
 	{NULL, NULL, 0, NULL},
 };
 

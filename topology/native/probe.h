@@ -48,8 +48,8 @@ bool gaps_init(struct gaps *gaps, uint32_t max);
 void gaps_free(struct gaps *gaps);
 /* False when the list is full: the probe then has to end. */
 bool gaps_add(struct gaps *gaps, uint64_t start_ns, uint64_t length_ns);
-/* Takes @by_ns off the end of each. */
-void gaps_shorten(struct gaps *gaps, uint64_t by_ns);
+/* Takes @head_ns off the start of each, and @tail_ns off its end. */
+void gaps_trim(struct gaps *gaps, uint64_t head_ns, uint64_t tail_ns);
 /* Forgets what lies after @end_ns. */
 void gaps_clip(struct gaps *gaps, uint64_t end_ns);
 uint64_t gaps_total(const struct gaps *gaps);
@@ -156,6 +156,7 @@ struct watch {
 	uint64_t duration_ns, period_ns, threshold_ns;
 	uint64_t start_ns, end_ns;
 	uint64_t lost_ns, loops;
+	uint64_t blip_ns, blip_squares; /* sums over steps of the clock that are too short for gaps */
 	bool waits; /* may have to wait for the guest's others */
 	struct gaps gaps;
 };

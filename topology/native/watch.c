@@ -87,6 +87,10 @@ static uint64_t spin(struct worker *worker, struct waits *waits)
 		if (now - last > BLIP_NS) {
 			uint64_t waited = watch->waits ? waits_read(waits) + ahead : 0;
 
+			if (!waited && now - last <= watch->threshold_ns) {
+				watch->blip_ns += now - last;
+				watch->blip_squares += (now - last) * (now - last);
+			}
 			going = away(worker, last, now - last, waited) && going;
 			/* a wait between the two readings shows in the clock's next step */
 			ahead = waited > now - last ? waited - (now - last) : 0;
@@ -140,9 +144,12 @@ static uint64_t sleep_and_wake(struct worker *worker, struct waits *waits)
 		due += late / watch->period_ns * watch->period_ns;
 		going = going && !over(worker, now);
 	}
-	/* waking up takes as long after a gap, and is no part of it */
+	/*
+	 * Waking up takes as long after a gap, and is no part of it; nor is the same time at its
+	 * start: who was due shortly before the vCPU was taken away had not yet got as far.
+	 */
 	if (prompts)
-		gaps_shorten(&watch->gaps, prompt_ns / prompts);
+		gaps_trim(&watch->gaps, prompt_ns / prompts, prompt_ns / prompts);
 	return going && now < watch->end_ns ? watch->end_ns : now;
 }
 

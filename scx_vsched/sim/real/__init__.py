@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scx_vsched.sim.report import Measure
     from scx_vsched.sim.workload import Workload
 
-__all__ = ["build_program", "run_threads"]
+__all__ = ["build_program", "describe_threads", "run_threads"]
 
 _SOURCE = Path(__file__).parent / "threads.c"
 _FLAGS = ("-O2", "-std=gnu11", "-Wall", "-Wextra", "-pthread")
@@ -42,7 +42,7 @@ def run_threads(
     Requests arrive at all of `machine`'s vCPUs in turn. Raises UserError for what threads cannot
     do: forks, groups, affinities.
     """
-    text = " ".join(str(value) for value in _description(load, machine, seconds, warmup, seed))
+    text = describe_threads(load, machine, seconds, warmup, seed)
     done = subprocess.run(
         [str(build_program())],
         input=text,
@@ -61,10 +61,20 @@ def run_threads(
     return measures_of(counts, latencies, seconds)
 
 
+def describe_threads(
+    load: Workload, machine: Machine, seconds: float, warmup: float, seed: int
+) -> str:
+    """What the program reads from its standard input; its first word is `seed`.
+
+    Raises UserError for what threads cannot do.
+    """
+    _check(load)
+    return " ".join(str(value) for value in _description(load, machine, seconds, warmup, seed))
+
+
 def _description(
     load: Workload, machine: Machine, seconds: float, warmup: float, seed: int
 ) -> Iterator[int]:
-    _check(load)
     starts: dict[str, int] = {}
     code: list[tuple[int, int, int, int, int]] = []
     spins = {s.a for p in load.programs for s in p.instructions if s.op == "spin_lock"}

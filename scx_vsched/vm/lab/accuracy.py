@@ -5,6 +5,10 @@ What each vCPU got is the host's accounting (accounting.py) over the time in whi
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -21,11 +25,13 @@ from scx_vsched.vm.lab.accuracy_patterns import (
 )
 from scx_vsched.vm.lab.accuracy_records import Accuracy, Overhead, ShareSample, StackProbe
 from scx_vsched.vm.lab.guest import BEGIN
+from scx_vsched.vm.lab.guest_probe import prober_cost
 from scx_vsched.vm.lab.placing import host_cpus, place
 from scx_vsched.vm.lab.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
 
     from scx_vsched.vm.job import StepResult
     from scx_vsched.vm.kernels import Kernel
@@ -139,6 +145,22 @@ class Measurement:
                 step, truth = found[busy, True]
                 before = found[busy, False][1]
                 self._overheads.append(overhead_of(busy, step.value, truth, before))
+
+    def overheads_here(self, seconds: float) -> None:
+        """Let the probers run for `seconds` on this machine itself, its vCPUs idle, then busy."""
+        self._where.append(f"Linux {os.uname().release}, this machine itself")
+        # a process of its own, whose CPU time is the probers' alone
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            for busy in (False, True):
+                self._say(f"overhead on this machine, {_word(busy)}")
+                during: AbstractContextManager[None] = contextlib.nullcontext()
+                said = process.submit(prober_cost, seconds, busy, True, during).result()
+                load = os.getloadavg()[0]
+                self._overheads.append(
+                    Overhead(
+                        busy, said["seconds"], said["vcpus"], said["overhead"], None, None, load
+                    )
+                )
 
     def _run(
         self, profiles: tuple[Profile, ...], steps: tuple[Step, ...], title: str

@@ -59,15 +59,16 @@ class Overhead:
 
     `probers` is the CPU time of the probing process by the guest's account, over time and vCPUs.
     `ran` is how much the host ran the vCPUs meanwhile, `ran_without` the same without probers: on
-    an idle VM the difference is all that probing costs, wake-ups and interrupts included.
+    an idle VM the difference is all that probing costs, wake-ups and interrupts included. Both are
+    None where the probers ran on this machine itself instead of in a VM of it.
     """
 
     busy: bool
     seconds: float
     vcpus: int
     probers: float
-    ran: float
-    ran_without: float
+    ran: float | None
+    ran_without: float | None
     load: float
 
 
@@ -85,7 +86,7 @@ class Accuracy:
         """Both; of a kind of vCPU or a topology that both have, what `later` says."""
         kinds = {each.busy for each in later.samples}
         phases = {(each.phase, each.busy) for each in later.stacks}
-        costs = {each.busy for each in later.overheads}
+        costs = {(each.busy, each.ran is None) for each in later.overheads}
         return Accuracy(
             tuple(dict.fromkeys((*self.where, *later.where))),
             (*(each for each in self.samples if each.busy not in kinds), *later.samples),
@@ -93,7 +94,10 @@ class Accuracy:
                 *(each for each in self.stacks if (each.phase, each.busy) not in phases),
                 *later.stacks,
             ),
-            (*(each for each in self.overheads if each.busy not in costs), *later.overheads),
+            (
+                *(each for each in self.overheads if (each.busy, each.ran is None) not in costs),
+                *later.overheads,
+            ),
             (*self.problems, *later.problems),
         )
 

@@ -100,21 +100,23 @@ def within_budget(found: Overhead) -> bool:
 
 def _cost(found: Overhead) -> float:
     """What counts: the probers' CPU time, on idle vCPUs all that the host ran them more."""
-    return found.probers if found.busy else max(found.probers, found.ran - found.ran_without)
+    if found.busy or found.ran is None or found.ran_without is None:
+        return found.probers
+    return max(found.probers, found.ran - found.ran_without)
 
 
 def as_markdown(found: Accuracy, picture: str = "") -> str:
     """The section for docs/probing.md; `picture` is the picture's path as a link has it."""
-    lines = [BEGIN, "", f"Measured in VMs: {'; '.join(found.where)}.", ""]
+    lines = [BEGIN, "", f"Measured in: {'; '.join(found.where)}.", ""]
+    lines += [*_bounds_table(found), ""]
     if picture:
         lines += [f"![Estimated against true share and absence]({picture})", ""]
     for busy in (True, False):
         samples = [each for each in found.samples if each.busy == busy]
         if not samples:
             continue
-        word = "Busy" if busy else "Idle"
         lines += [
-            f"### {word} vCPUs",
+            f"### {_word(busy).capitalize()} vCPUs",
             "",
             *_table(samples),
             "",
@@ -127,6 +129,63 @@ def as_markdown(found: Accuracy, picture: str = "") -> str:
         lines += ["### Overhead", "", *_overhead_table(found.overheads), ""]
     lines += [f"- Not measured: {problem}" for problem in found.problems]
     return "\n".join([*lines, END, ""])
+
+
+def _bounds_table(found: Accuracy) -> list[str]:
+    """Each bound and what was reached of it."""
+    lines = ["| Bound | Reached | Kept |", "|---|---|---|"]
+    for busy in dict.fromkeys(each.busy for each in found.samples):
+        summary, word = summarize(found.samples, busy), _word(busy)
+        mean, worst = summary.mean_error, summary.worst_error
+        if mean is not None and worst is not None:
+            kept = mean <= MEAN_ERROR and worst <= WORST_ERROR and not summary.missing
+            lines.append(
+                f"| shares of {word} vCPUs: mean error ≤ {MEAN_ERROR}, worst ≤ {WORST_ERROR} "
+                f"| {mean:.3f}, {worst:.3f} | {_verdict(kept)} |"
+            )
+        lines.append(
+            f"| mean absences of {word} vCPUs within {AWAY_ERROR:.0%} "
+            f"| {summary.aways_within} of {summary.aways} "
+            f"| {_verdict(summary.aways == summary.aways_within > 0)} |"
+        )
+    for busy in dict.fromkeys(each.busy for each in found.stacks):
+        stacked = [each for each in found.stacks if each.busy == busy and each.true]
+        alone = [each for each in found.stacks if each.busy == busy and not each.true]
+        seen = sum(set(each.found) == set(each.true) for each in stacked)
+        false = sum(bool(each.found) for each in alone)
+        if stacked:
+            lines.append(
+                f"| stacks of {_word(busy)} vCPUs always found | {seen} of {len(stacked)} "
+                f"| {_verdict(seen == len(stacked))} |"
+            )
+        if alone:
+            lines.append(
+                f"| no false stack of {_word(busy)} vCPUs | {false} in {len(alone)} probes "
+                f"| {_verdict(not false)} |"
+            )
+    for each in found.overheads:
+        most = BUSY_OVERHEAD if each.busy else IDLE_DUTY
+        lines.append(
+            f"| ≤ {most:.1%} of {_article(each.busy)} vCPU, {_place(each)} | {_cost(each):.2%} "
+            f"| {_verdict(within_budget(each))} |"
+        )
+    return lines
+
+
+def _verdict(kept: bool) -> str:
+    return "yes" if kept else "**no**"
+
+
+def _word(busy: bool) -> str:
+    return "busy" if busy else "idle"
+
+
+def _article(busy: bool) -> str:
+    return "a busy dedicated" if busy else "an idle"
+
+
+def _place(found: Overhead) -> str:
+    return "this machine itself" if found.ran is None else "in a VM"
 
 
 def _table(samples: Sequence[ShareSample]) -> list[str]:
@@ -176,7 +235,6 @@ def _stack_table(probes: Sequence[StackProbe]) -> list[str]:
     ]
     for kind in dict.fromkeys((each.phase, each.busy) for each in probes):
         group = [each for each in probes if (each.phase, each.busy) == kind]
-        word = "busy" if kind[1] else "idle"
         true = set(group[0].true)
         exact = sum(set(each.found) == true for each in group)
         missed = sum(not true <= set(each.found) for each in group)
@@ -185,8 +243,8 @@ def _stack_table(probes: Sequence[StackProbe]) -> list[str]:
         most = max(each.pair_probes for each in group)
         sets = " ".join("{" + ", ".join(map(str, each)) + "}" for each in group[0].true) or "none"
         lines.append(
-            f"| {sets} | {word} | {len(group)} | {exact} | {missed} | {false} | at most {most} "
-            f"| {times[len(times) // 2]:.2f} s |"
+            f"| {sets} | {_word(kind[1])} | {len(group)} | {exact} | {missed} | {false} "
+            f"| at most {most} | {times[len(times) // 2]:.2f} s |"
         )
     return lines
 
@@ -198,10 +256,13 @@ def _overhead_table(overheads: Sequence[Overhead]) -> list[str]:
         "|---|---:|---:|---:|---:|---:|",
     ]
     for each in overheads:
-        word, most = ("busy", BUSY_OVERHEAD) if each.busy else ("idle", IDLE_DUTY)
+        most = BUSY_OVERHEAD if each.busy else IDLE_DUTY
+        ran, without = (
+            "-" if part is None else f"{part:.2%}" for part in (each.ran, each.ran_without)
+        )
         lines.append(
-            f"| {each.vcpus}, {word} | {each.seconds:.0f} s | {each.probers:.2%} | {each.ran:.2%} "
-            f"| {each.ran_without:.2%} | {most:.1%} |"
+            f"| {each.vcpus}, {_word(each.busy)}, {_place(each)} | {each.seconds:.0f} s "
+            f"| {each.probers:.2%} | {ran} | {without} | {most:.1%} |"
         )
     return lines
 

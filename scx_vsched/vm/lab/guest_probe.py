@@ -15,10 +15,11 @@ from scx_vsched.vm.lab.guest import phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from scx_vsched.vm.agent import Guest
 
-__all__ = ["busy_vcpus", "probe_overhead", "probe_shares", "probe_stacks"]
+__all__ = ["busy_vcpus", "probe_overhead", "probe_shares", "probe_stacks", "prober_cost"]
 
 _NS = 1_000_000_000
 _FIRST_NS = 2 * _NS
@@ -72,20 +73,29 @@ def probe_shares(guest: Guest, name: str, seconds: float, busy: bool) -> dict[st
 def probe_overhead(
     guest: Guest, name: str, seconds: float, busy: bool, probing: bool
 ) -> dict[str, Any]:
-    """Let the probers run for `seconds` in phase `name`, or nothing where not `probing`.
+    """What probing costs in phase `name`: see `prober_cost`."""
+    return prober_cost(seconds, busy, probing, phase(guest, name))
 
-    All that `scx_vsched probe --watch` does, topology included, but for the display.
+
+def prober_cost(
+    seconds: float, busy: bool, probing: bool, during: AbstractContextManager[None]
+) -> dict[str, Any]:
+    """Let the probers run for `seconds` in the context `during`, or nothing where not `probing`.
+
+    All that `scx_vsched probe --watch` does, topology included, but for the display. The first
+    measurement comes before, since its cost comes once.
     """
     from scx_vsched.topology.native import NativeMachine
-    from scx_vsched.topology.prober import Prober, TopologyProbe
+    from scx_vsched.topology.prober import Prober
+    from scx_vsched.topology.upkeep import TopologyProbe
     from scx_vsched.topology.verify import Verifier
     from scx_vsched.topology.vtop import probe_topology
 
     machine = NativeMachine()
     with busy_vcpus(busy):
         prober = Prober(machine, TopologyProbe(probe_topology, Verifier))
-        prober.first(_FIRST_NS)  # a cost that comes once
-        with phase(guest, name):
+        prober.first(_FIRST_NS)
+        with during:
             used_ns, began_ns = time.process_time_ns(), time.monotonic_ns()
             if probing:
                 for _ in prober.run(round(seconds * _NS), round(seconds * _NS)):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from scx_vsched.vm.lab.profile import Profile, VcpuShape
 
-__all__ = ["Plan", "Stage", "host_cpus", "place", "plan_for"]
+__all__ = ["Plan", "Stage", "demand", "host_cpus", "place", "plan_for"]
 
 # What a profile that is scaled down leaves to the host itself, the emulator's main loop included.
 _USED_AT_MOST = 0.9
@@ -63,7 +63,7 @@ class Plan:
         """What the scaling did, for every report; empty without any."""
         if self.factor == 1.0:
             return ""
-        asked = max(_demand(shapes) for _, shapes in self.profile.stages())
+        asked = max(demand(shapes) for _, shapes in self.profile.stages())
         return (
             f"profile {self.profile.name} asks for {asked:.2f} host CPUs and this host has "
             f"{len(self.cpus)}: every share is multiplied by {self.factor:.2f}"
@@ -100,7 +100,7 @@ def place(profile: Profile, cpus: Sequence[int]) -> Plan:
     Raises:
         UserError: it asks for more than there is.
     """
-    asked = max(_demand(shapes) for _, shapes in profile.stages())
+    asked = max(demand(shapes) for _, shapes in profile.stages())
     factor = 1.0
     if asked > len(cpus):
         if not profile.fit:
@@ -117,7 +117,7 @@ def place(profile: Profile, cpus: Sequence[int]) -> Plan:
     return Plan(profile, stages, factor, tuple(cpus))
 
 
-def _demand(shapes: Sequence[VcpuShape]) -> float:
+def demand(shapes: Sequence[VcpuShape]) -> float:
     """Host CPUs that are asked for: a stack never uses more than its one."""
     stacks: dict[str, float] = {}
     alone = 0.0
@@ -215,6 +215,6 @@ def _check_corunners(profile: Profile, shapes: Sequence[VcpuShape]) -> None:
                 f"the kernel keeps real-time threads below 95 %",
                 f"give it at least {1 - _MAX_CORUNNER:.0%}, or shape it by quota or freezer",
             )
-        pattern = (shape.quota_us, shape.period_us, shape.phase_us)
+        pattern = (shape.quota_us, shape.period_us, shape.phase_us or 0)
         if patterns.setdefault(shape.cpus[0], pattern) != pattern:
             raise UserError(f"{where}: host CPU {shape.cpus[0]} already has another co-runner")

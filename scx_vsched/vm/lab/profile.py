@@ -58,7 +58,7 @@ class VcpuShape:
 
     `cpus` are the host CPUs that it may run on (empty: any), `pin` asks for one of its own, and
     vCPUs with the same non-empty `stack` share one. `phase_us` shifts the windows of exact
-    mechanisms.
+    mechanisms; without it they begin with the shaping, and in the simulator at any time.
     """
 
     quota_us: int | None = None
@@ -67,7 +67,7 @@ class VcpuShape:
     cpus: tuple[int, ...] = ()
     pin: bool = False
     stack: str = ""
-    phase_us: int = 0
+    phase_us: int | None = None
 
     @property
     def share(self) -> float:
@@ -211,7 +211,7 @@ def _shape(row: Table) -> VcpuShape:
         row.numbers("cpus"),
         row.flag("pin"),
         row.text("stack", ""),
-        row.microseconds("phase_ms") or 0,
+        row.microseconds("phase_ms"),
     )
     if quota_us is not None and period_us is not None:
         _check_window(row, by, quota_us, period_us)

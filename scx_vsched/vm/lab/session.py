@@ -15,11 +15,12 @@ from scx_vsched.vm.lab.guest import BEGIN, FINISH, go_file
 from scx_vsched.vm.lab.shaping import Shaping
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from scx_vsched.vm.lab.accounting import Truth
     from scx_vsched.vm.lab.placing import Plan
+    from scx_vsched.vm.monitor import Emulator
 
 __all__ = ["PhaseTruth", "Session"]
 
@@ -43,16 +44,18 @@ class PhaseTruth:
 class Session:
     """Phases of one VM by name; `results` has those that are over."""
 
-    def __init__(self, plans: Mapping[str, Plan]) -> None:
+    def __init__(self, plans: Mapping[str, Plan], untraced: Collection[str] = ()) -> None:
+        """Phases in `untraced` may be of any length; single absences are not known of them."""
         self._plans = dict(plans)
-        self._pid: int | None = None
+        self._untraced = frozenset(untraced)
+        self._emulator: Emulator | None = None
         self._directory: Path | None = None
         self._shaping: Shaping | None = None
         self.results: dict[str, PhaseTruth] = {}
 
-    def on_machine(self, pid: int) -> None:
-        """The emulator runs as process `pid`."""
-        self._pid = pid
+    def on_machine(self, emulator: Emulator) -> None:
+        """The emulator runs."""
+        self._emulator = emulator
 
     def on_poll(self, directory: Path) -> None:
         """The job's directory, in which the guest waits for a word."""
@@ -74,12 +77,10 @@ class Session:
 
     def _begin(self, name: str) -> None:
         assert self._directory is not None  # noqa: S101 - polled before the first event
-        if self._pid is None:
-            raise UserError(
-                "the VM cannot be shaped: its vCPU threads were not found",
-                "QEMU must support -name debug-threads=on",
-            )
-        shaping = Shaping(self._plans[name], self._pid)
+        if self._emulator is None:
+            raise UserError("the VM cannot be shaped: its monitor does not answer")
+        trace = name not in self._untraced
+        shaping = Shaping(self._plans[name], self._emulator, trace=trace)
         self._shaping = shaping
         shaping.__enter__()
         shaping.start()

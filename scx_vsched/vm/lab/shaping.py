@@ -31,7 +31,6 @@ from scx_vsched.vm.lab.profile import Mechanism
 from scx_vsched.vm.lab.pulse import CORUNNER_PRIORITY
 from scx_vsched.vm.lab.timers import Timer, programs
 from scx_vsched.vm.lab.trace import try_trace
-from scx_vsched.vm.qemu import vcpu_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
     from scx_vsched.vm.lab.placing import Plan, Stage
     from scx_vsched.vm.lab.profile import VcpuShape
+    from scx_vsched.vm.monitor import Emulator
 
 __all__ = ["Shaping"]
 
@@ -71,16 +71,16 @@ class _Saved:
 
 
 class Shaping:
-    """The plan at work on the QEMU process `pid`, from `start` to the end of the context."""
+    """The plan at work on a VM, from `start` to the end of the context."""
 
-    def __init__(self, plan: Plan, pid: int) -> None:
-        """Prepare; nothing is changed yet.
+    def __init__(self, plan: Plan, emulator: Emulator, *, trace: bool = True) -> None:
+        """Prepare; nothing is changed yet. Without `trace` single absences are not known.
 
         Raises:
             UserError: the VM has not the plan's vCPUs.
         """
-        self.plan, self.pid = plan, pid
-        self.threads = dict(sorted(vcpu_threads(pid).items()))
+        self.plan, self.pid, self.threads = plan, emulator.pid, emulator.threads
+        self._wants_trace = trace
         wanted = len(plan.profile.shapes)
         if len(self.threads) != wanted:
             raise UserError(f"the profile has {wanted} vCPUs and the VM {len(self.threads)}")
@@ -100,7 +100,9 @@ class Shaping:
         remove_stale(hierarchies)
         self._keeper = Keeper()
         self._groups = Groups(hierarchies, self.pid, self.threads)
-        self._trace, self.why_not_exact = try_trace(self.threads.values())
+        self._trace, self.why_not_exact = None, "not asked for"
+        if self._wants_trace:
+            self._trace, self.why_not_exact = try_trace(self.threads.values())
         return self
 
     def start(self) -> None:

@@ -134,5 +134,5 @@ def _pulse(target: int, shape: VcpuShape, begin_s: float, end_s: float) -> Pulse
         round(end_s * _NS),
         shape.period_us * 1000,
         (shape.period_us - shape.quota_us) * 1000,
-        shape.phase_us * 1000,
+        (shape.phase_us or 0) * 1000,
     )

@@ -18,6 +18,7 @@ from scx_vsched.topology.convert import build_topology
 from scx_vsched.topology.domains import numbered
 from scx_vsched.topology.measure import Activity, VCpuMeasure
 from scx_vsched.topology.model import MAX_LLCS
+from scx_vsched.topology.prediction import Forecast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,7 @@ class Programs:
 
     def __init__(self) -> None:
         self.tables = {
-            "vcpus": Table(64, VCPUS),
+            "vcpus": Table(128, VCPUS),
             "activities": Table(64, VCPUS),
             "llcs": Table(524, 2 * MAX_LLCS),
         }
@@ -229,9 +230,23 @@ def test_no_siblings_are_known_without_any(programs: Programs) -> None:
 def test_what_the_prober_saw_leaves_the_ticks_alone(programs: Programs) -> None:
     feed = feed_of(programs, topology())
     programs.tables["activities"].write(1, struct.pack("=7Q2B6x", 1, 2, 3, 4, 5, 0, 0, 1, 1))
-    feed.note_probed(1000, {1: 2000})
+    feed.note_probed(1000, {1: Forecast(2000, 4e6, 0.9, None)})
     assert feed.activity(1) == (1, 2, 3, 4, 5, 1000, 2000)
     assert programs.tables["activities"].read(1)[56:58] == b"\1\1"
+
+
+def test_absences_that_repeat_say_when_the_vcpu_was_given_back(programs: Programs) -> None:
+    programs.tables["usages"] = Table(128, VCPUS)
+    feed = feed_of(programs, topology())
+
+    def told(vcpu: int) -> tuple[int, ...]:
+        return struct.unpack_from("=2Q", programs.tables["usages"].read(vcpu))
+
+    feed.note_probed(95_000_000, {1: Forecast(100_000_000, 4e6, 0.9, 1e7)})
+    assert told(1) == (84_000_000, 10_000_000)
+    assert told(0) == (0, 0)
+    feed.note_probed(99_000_000, {1: Forecast(100_000_000, 4e6, 0.9, None)})
+    assert told(1)[1] == 0, "now they come at random"
 
 
 def test_layouts_are_those_of_the_object(core_object: Path) -> None:
@@ -244,7 +259,7 @@ def test_layouts_are_those_of_the_object(core_object: Path) -> None:
         found[name] = {m.name: m.offset for m in kind.members} | {"size": kind.value}
     vcpu, activity, llc = found["vcpu"], found["activity"], found["llc_info"]
     assert (vcpu["spots"], vcpu["latency_us"], vcpu["capacity"]) == (0, 16, 20)
-    assert (vcpu["pace"], vcpu["size"]) == (36, 64)
+    assert (vcpu["pace"], vcpu["size"]) == (36, 128)
     assert list(found["spot"].items()) == [
         ("llc", 0), ("node", 2), ("next", 4), ("stack", 6), ("size", 8),
     ]  # fmt: skip

@@ -16,6 +16,7 @@ from scx_vsched.bpf.btf import Btf
 from scx_vsched.bpf.kernel import kernel_btf
 from scx_vsched.bpf.libbpf import BpfError, Log, describe_errno, library
 from scx_vsched.bpf.object import Object
+from scx_vsched.bpf.privileges import CAP_SYS_ADMIN, without_capability
 
 INPUT = struct.Struct("=QQQ")
 
@@ -207,3 +208,18 @@ class TestKernelBtf:
         assert btf.has_struct("task_struct")
         assert not btf.has_function("scx_bpf_never_heard_of")
         assert not btf.has_struct("bpf_task_from_pid")
+
+
+def effective_capabilities() -> int:
+    status = Path("/proc/thread-self/status").read_text(encoding="utf-8")
+    return int(status.partition("CapEff:")[2].split()[0], 16)
+
+
+def test_a_capability_is_given_up_and_comes_back() -> None:
+    before = effective_capabilities()
+    if not before & 1 << CAP_SYS_ADMIN:
+        pytest.skip("CAP_SYS_ADMIN is needed")
+    with pytest.raises(ZeroDivisionError), without_capability(CAP_SYS_ADMIN):
+        assert effective_capabilities() == before & ~(1 << CAP_SYS_ADMIN)
+        raise ZeroDivisionError
+    assert effective_capabilities() == before

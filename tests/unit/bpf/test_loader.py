@@ -10,7 +10,7 @@ import pytest
 from scx_vsched.bpf import loader
 from scx_vsched.bpf.build import build
 from scx_vsched.bpf.elf import ObjectError
-from scx_vsched.bpf.kernel import sched_ext_state
+from scx_vsched.bpf.kernel import ops_flags, sched_ext_state
 from scx_vsched.bpf.libbpf import BpfError
 from scx_vsched.bpf.loader import (
     DEFAULT_EXIT_DUMP_LEN,
@@ -103,11 +103,13 @@ def test_operations_table(core: SchedulerObject) -> None:
     assert struct.unpack_from("=I", rodata(core), at) == (65536,)
 
 
-def test_flags_unknown_to_the_kernel_stay_off(core: SchedulerObject) -> None:
-    if sched_ext_state() is not None:
-        pytest.skip("this kernel knows sched_ext")
-    assert core.meta.ops_flags
-    assert member(core, "flags") == 0
+def test_flags_in_the_operations_table(core: SchedulerObject) -> None:
+    assert core.meta.ops_flags == ("SCX_OPS_ENQ_EXITING",)
+    assert member(core, "flags") == 1 << 2
+
+
+def test_flags_unknown_to_the_kernel_stay_off() -> None:
+    assert ops_flags(["SCX_OPS_ENQ_LAST", "SCX_OPS_NEVER_HEARD_OF"]) == 1 << 1
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 HELP_S = 0.3
 COMMANDS = (
-    *("run", "tune", "new", "check", "build", "inspect", "policies"),
-    *("probe", "topology", "sim", "cluster", "vm"),
+    *("run", "monitor", "tune", "new", "check", "build", "inspect", "policies"),
+    *("probe", "topology", "sim", "cluster", "vm", "lab"),
 )
 
 

@@ -30,6 +30,8 @@ def test_bpf_can_still_be_loaded() -> None:
     assert {"CAP_BPF", "CAP_SYS_ADMIN", "CAP_PERFMON"} <= set(
         service["CapabilityBoundingSet"].split()
     )
+    assert "CAP_SYS_NICE" in service["CapabilityBoundingSet"].split()
+    assert "RestrictRealtime" not in service, "probers look at real-time priority"
     assert service["Restart"] == "on-failure"
     assert service["RuntimeDirectory"] == "scx/root"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from plain_simulator import plain_simulate
 from workloads import UNIT, workload
@@ -34,7 +34,6 @@ def recorded(work: Workload, policy: str, setup: Setup) -> list[tuple[float, Mov
     return moves
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     tasks=st.integers(1, 120),
@@ -65,7 +64,6 @@ def test_coarse_decides_as_the_plain_implementation_does(
         assert result.summary.duration_s == pytest.approx(np.mean(ran))
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     tasks=st.integers(1, 200),

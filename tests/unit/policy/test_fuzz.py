@@ -1,6 +1,6 @@
 """Any file at all is an error with a place, or C that clang accepts; never anything else.
 
-`VSCHED_FUZZ` asks for more cases (default 400), `VSCHED_SEED` repeats a run.
+`--long` or `VSCHED_FUZZ` ask for more cases, `VSCHED_SEED` repeats a run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from scx_vsched.policy.views import VIEWS
 if TYPE_CHECKING:
     from scx_vsched.policy.program import PolicyProgram
 
-CASES = int(os.environ.get("VSCHED_FUZZ") or 400)
+CASES, MANY_CASES = 200, 4000
 BATCH = 60
 DOCS = Path(__file__).parents[3] / "docs" / "policies.md"
 WITH_CODE = 3  # one accepted case in this many is compiled in full
@@ -155,7 +155,8 @@ def compiled(text: str) -> PolicyProgram | None:
 
 
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")
-def test_mutated_policies(tmp_path: Path) -> None:
+def test_mutated_policies(tmp_path: Path, long_run: bool) -> None:
+    cases = int(os.environ.get("VSCHED_FUZZ") or (MANY_CASES if long_run else CASES))
     clang = policy_text.find_clang()
     if clang is None:
         pytest.skip("clang is not installed")
@@ -164,7 +165,7 @@ def test_mutated_policies(tmp_path: Path) -> None:
     rng = random.Random(seed)
     accepted: list[str] = []
     sources: list[str] = []
-    for _ in range(CASES):
+    for _ in range(cases):
         text = mutate(rng, rng.choice(CORPUS))
         try:
             program = compiled(text)
@@ -174,8 +175,8 @@ def test_mutated_policies(tmp_path: Path) -> None:
         if program is not None:
             accepted.append(text)
             sources.append(policy_text.complete_c(program))
-    print(f"{CASES} files, {len(accepted)} accepted")
-    assert len(accepted) >= CASES // 50, "the mutations are too wild to test the emitter"
+    print(f"{cases} files, {len(accepted)} accepted")
+    assert len(accepted) >= cases // 50, "the mutations are too wild to test the emitter"
     for i in range(0, len(sources), BATCH):
         batch = sources[i : i + BATCH]
         assert not policy_text.clang_complaints(clang, tmp_path, batch, code=False)
@@ -183,17 +184,12 @@ def test_mutated_policies(tmp_path: Path) -> None:
     assert not policy_text.clang_complaints(clang, tmp_path, in_full, code=True)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.text())
 def test_any_text(text: str) -> None:
     assert compiled(text) is None
 
 
-@settings(
-    max_examples=100,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary())
 def test_any_bytes(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "any.py"
@@ -202,7 +198,6 @@ def test_any_bytes(tmp_path: Path, data: bytes) -> None:
         compile_file(path)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(HOSTILE), max_size=30))
 def test_any_words_in_a_body(words: list[str]) -> None:
     compiled(policy_text.with_body(" ".join(words).replace("\n", " ")))

@@ -24,7 +24,7 @@ FIELDS: dict[str, dict[str, Type]] = {
 }
 TUNABLES: dict[str, Type] = {"trips": (64, False), "bias": (64, True)}
 seeds = st.integers(0, 2**32 - 1)
-slow = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+slow = settings(suppress_health_check=list(HealthCheck))
 
 
 def compiled(function: Function) -> Any:

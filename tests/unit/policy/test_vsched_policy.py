@@ -63,14 +63,40 @@ def test_what_takes_long_to_come_is_avoided_and_more_so_if_its_absences_are_long
 
 def test_a_vcpu_with_idle_class_work_tells_by_its_silence() -> None:
     busy = replace(HALF, runs_idle_class=True)
-    assert wait(replace(busy, silent_ns=20 * MS)) > wait(replace(busy, silent_ns=MS))
+    fresh, older, away = (wait(replace(busy, silent_ns=ms * MS)) for ms in (0, 2, 20))
+    assert fresh < older < away
+    dedicated = replace(DEDICATED, runs_idle_class=True)
+    assert wait(replace(dedicated, silent_ns=4 * MS)) == wait(dedicated), "it is never away"
+
+
+CLOCKED = replace(HALF, answer_ns=2 * MS, period_ns=8 * MS)
+THERE = replace(CLOCKED, renews_in_ns=7 * MS)  # given back a millisecond ago
 
 
 def test_what_goes_by_the_clock_is_away_when_the_clock_says_so() -> None:
-    clocked = replace(HALF, answer_ns=2 * MS)
-    there = replace(clocked, renews_in_ns=7 * MS)  # given back a millisecond ago
-    away = replace(clocked, renews_in_ns=3 * MS)
-    assert wait(away) > wait(there) + 3 * MS
+    away = replace(CLOCKED, renews_in_ns=3 * MS)
+    leaving = replace(CLOCKED, renews_in_ns=4 * MS + 20 * US)
+    assert wait(away) >= wait(THERE) + 3 * MS
+    assert wait(leaving) >= wait(THERE) + 4 * MS, "waking it takes longer than it stays"
+    assert wait(replace(THERE, answer_ns=4 * MS)) == wait(THERE), "it is there now all the same"
+
+
+def test_absences_are_as_long_as_the_share_says() -> None:
+    """Those that an idle vCPU sleeps through in part look shorter."""
+    assert wait(replace(CLOCKED, renews_in_ns=3 * MS, latency_ns=2 * MS)) >= 3 * MS
+
+
+def test_who_is_woken_by_the_vcpu_where_it_sleeps_sleeps_where_that_will_be() -> None:
+    homing = replace(SMALL, homing=1024, interval_ns=MS)
+    assert wait(replace(HALF, answer_ns=2 * MS), homing) > wait(replace(HALF, answer_ns=2 * MS))
+    assert wait(THERE, homing) == wait(THERE), "it stays for 3 ms, and the next one comes in 1 ms"
+    later = replace(homing, interval_ns=3 * MS)
+    assert wait(THERE, later) > wait(THERE)
+    long = replace(
+        THERE, latency_ns=20 * MS, answer_ns=9 * MS, renews_in_ns=39 * MS, period_ns=40 * MS
+    )
+    assert wait(long, later) < wait(THERE, later), "its absences are long, and far away"
+    assert wait(long, replace(later, interval_ns=30 * MS)) > wait(THERE, later)
 
 
 def test_a_busy_sibling_slows_down() -> None:
@@ -83,9 +109,10 @@ def test_hidden_vcpus_are_refused() -> None:
 
 def test_two_are_woken_where_the_best_may_not_come() -> None:
     hedges = VSched().hedges
-    assert not hedges(SMALL, 10 * US, 20 * US)
-    assert hedges(SMALL, 900 * US, MS)
-    assert not hedges(SMALL, 900 * US, NEVER), "there is no second"
+    assert not hedges(SMALL, HALF)
+    assert hedges(SMALL, replace(HALF, answer_ns=900 * US))
+    assert not hedges(SMALL, THERE), "by the clock it is there"
+    assert not hedges(SMALL, replace(HALF, spent_ns=3_900 * US)), "it will be away, but not yet"
 
 
 def test_bvs_can_be_switched_off() -> None:
@@ -136,6 +163,13 @@ def test_who_has_more_time_left_is_worth_more() -> None:
     assert worth(other) > worth(replace(other, llc=1))
 
 
+def test_nobody_moves_for_good_beside_a_busy_sibling_unless_it_has_next_to_nothing() -> None:
+    beside = replace(DEDICATED, has_busy_sibling=True)
+    assert worth(beside) == 0, "a fifth is gained for the two, half of a vCPU was there"
+    assert worth(beside, replace(HALF, spent_ns=4 * MS, capacity=150)) > 0
+    assert worth(replace(HALF, id=2, stack=2, has_busy_sibling=True)) > 0, "only for an absence"
+
+
 def test_siblings_on_the_same_thread_and_hidden_vcpus_are_worth_nothing() -> None:
     assert worth(replace(HALF, id=2, stack=1)) == 0
     assert worth(replace(DEDICATED, is_hidden=True)) == 0
@@ -146,8 +180,12 @@ def test_small_tasks_do_not_go_where_their_next_wake_up_would_wait() -> None:
     late = replace(HALF, id=2, stack=2, answer_ns=2 * MS)
     source = replace(HALF, spent_ns=4 * MS)
     policy = VSched()
-    assert policy.harvest_worth(SMALL, source, late, Sched()) == 0
-    assert policy.harvest_worth(HOG, source, late, Sched()) > 0
+    later = replace(late, answer_ns=6 * MS)
+    homing = replace(SMALL, homing=1024)
+    assert policy.harvest_worth(homing, source, later, Sched()) == 0
+    assert policy.harvest_worth(homing, source, late, Sched()) > 0, "here it waits for longer"
+    assert policy.harvest_worth(SMALL, source, later, Sched()) > 0, "others wake it, from elsewhere"
+    assert policy.harvest_worth(HOG, source, later, Sched()) > 0
 
 
 # ---- RWC ----

@@ -57,7 +57,7 @@ class Recorded:
         self.epoch = 0
         self.fixed = False
         self.topologies: list[Topology] = []
-        self.probed: list[tuple[int, dict[int, int]]] = []
+        self.probed: list[tuple[int, dict[int, Forecast]]] = []
         self._becomes_fixed = fixed
         self._error = error
 
@@ -73,8 +73,8 @@ class Recorded:
         self.epoch += not self.fixed
         return not self.fixed
 
-    def note_probed(self, at_ns: int, next_gap_ns: dict[int, int]) -> None:
-        self.probed.append((at_ns, next_gap_ns))
+    def note_probed(self, at_ns: int, forecasts: dict[int, Forecast]) -> None:
+        self.probed.append((at_ns, forecasts))
 
 
 def feed_all(feed: Any, *snapshots: ProbeSnapshot) -> Feeding:
@@ -114,9 +114,16 @@ def test_snapshots_reach_the_scheduler(capsys: pytest.CaptureFixture[str]) -> No
     measured = found(STACKED)
     feeding = feed_all(feed, snapshot(measured), snapshot(measured, capacity=300, at_ns=9))
     assert [topology.vcpus[0].capacity for topology in feed.topologies] == [512, 300]
-    assert feed.probed == [(1, {0: 70}), (9, {0: 70})], "a forecast in doubt is none"
+    sure = Forecast(70, 4e6, 0.9, 1e7)
+    assert feed.probed == [(1, {0: sure}), (9, {0: sure})], "a forecast in doubt is none"
     assert feeding.topology == feed.topology
     assert "stacked: 0+1" in capsys.readouterr().err
+
+
+def test_nobody_is_told_the_same_twice() -> None:
+    feed, known = Recorded(), snapshot()
+    feed_all(feed, known, known, snapshot(capacity=300))
+    assert [topology.vcpus[0].capacity for topology in feed.topologies] == [512, 300]
 
 
 def test_nothing_is_handed_over_without_a_scheduler() -> None:

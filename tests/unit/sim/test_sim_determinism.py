@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import pytest
 
+from scx_vsched.sim import scheduler
 from scx_vsched.sim.apart import Apart
 from scx_vsched.sim.build import build_library
 from scx_vsched.sim.case import Case, run_case
 from scx_vsched.sim.draw import draw_case
 from scx_vsched.sim.profile import machine_named
 from scx_vsched.sim.run import Options
-from scx_vsched.sim.scheduler import compiled, prepare
+from scx_vsched.sim.scheduler import prepare
 from scx_vsched.sim.workload_file import builtin_workloads, load_workload
 
 # Digests of the seeds below: they change only where the scheduler, a policy or the engine does.
@@ -76,7 +77,8 @@ def test_every_build_does_the_same(level: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def prepare_afresh() -> None:
-    compiled.cache_clear()
+    for made in (scheduler.compiled, scheduler._default):
+        made.cache_clear()
 
 
 def test_a_case_that_went_through_its_file_runs_the_same() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +11,9 @@ from scx_vsched.sim.machine import HostThread, Machine, simple_machine
 from scx_vsched.sim.run import Options, Outcome
 from scx_vsched.sim.scheduler import prepare
 from scx_vsched.sim.workload import Group, Instruction, Program, Step, TaskSet, Workload
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MS = 1_000_000
 FOREVER = Instruction("forever")
@@ -77,6 +81,53 @@ def test_those_that_wake_in_the_crowd_get_no_more_or_less_for_it(
     assert outcome.stats["passed"] > 100
     found = shares(outcome)
     assert max(found) < 1.3 * min(found)
+
+
+@pytest.mark.parametrize("start_s", [0, 20])
+def test_time_in_which_nobody_waited_is_not_waiting(start_s: int) -> None:
+    """The first to come after a long rest were taken for those that had waited since then."""
+    nap = (Instruction("compute", MS), Instruction("sleep", 30_000 * MS))
+    load = Workload(
+        programs=(Program("hog", WORK), Program("napper", (*nap, FOREVER))),
+        tasks=(
+            TaskSet(program="napper", count=2),
+            TaskSet(program="hog", count=6, start_ns=start_s * 1000 * MS),
+        ),
+        metrics=("done",),
+    )
+    outcome = simulate(simple_machine(2), load, seconds=start_s + 2)
+    assert outcome.stats["queued_llc"] > 10
+    assert outcome.stats["rescued"] == 0
+
+
+PUSHY = """\
+from scx_vsched.policy import Policy, Task, VCpu, guest
+
+
+class Pushy(Policy):
+    mechanism = guest
+
+    def passes(self, task: Task, vcpu: VCpu) -> bool:
+        return True
+"""
+
+
+def test_a_policy_that_lets_everybody_pass_does_not_starve_who_waits(tmp_path: Path) -> None:
+    """What passes never lets its vCPU run dry, which is when it looks at its queue."""
+    (tmp_path / "pushy.py").write_text(PUSHY)
+    nap = (Instruction("compute", MS // 10), Instruction("sleep", MS // 100))
+    load = Workload(
+        programs=(Program("hog", WORK), Program("waker", (*nap, FOREVER))),
+        tasks=(
+            TaskSet(program="hog", affinity=(0,)),
+            TaskSet(program="hog", affinity=(1,)),
+            TaskSet(program="waker", count=8),
+        ),
+        metrics=("done",),
+    )
+    outcome = simulate(simple_machine(2), load, str(tmp_path / "pushy.py"), seconds=4)
+    assert outcome.stats["passed"] > 1000
+    assert min(shares(outcome)) > 0.02
 
 
 def test_groups_share_by_their_weights() -> None:

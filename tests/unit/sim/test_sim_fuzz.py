@@ -39,6 +39,23 @@ def test_random_cases_hold_every_invariant() -> None:
     assert tally.records > 100_000
 
 
+def test_several_processes_find_what_one_finds_in_the_same_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "scx_vsched.sim.fuzz.draw_case", lambda number: deadlocking(number % 2 == 1)
+    )
+    monkeypatch.setattr("scx_vsched.sim.fuzz.minimise", lambda case, fails, seconds: case)
+    seen = []
+    for jobs in (1, 3):
+        findings: list[Finding] = []
+        tally = fuzz(4, 9, jobs=jobs, tell=lambda _: None, found=findings.append, max_findings=3)
+        seen.append(([finding.seed for finding in findings], tally))
+    assert seen[0] == seen[1]
+    assert seen[0][0] == [5, 7, 9]
+    assert seen[0][1].cases == 6, "it stops at the third"
+
+
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_what_failed_once_does_so_no_more(path: Path) -> None:
     outcome = run_case(load_case(path))
@@ -48,11 +65,14 @@ def test_what_failed_once_does_so_no_more(path: Path) -> None:
 # ---- A case that fails: locks taken in two orders, among much that does not matter ----
 
 
-def deadlocking() -> Case:
+def deadlocking(crosswise: bool = True) -> Case:
+    """Two tasks that take two locks in opposite orders, or one lock each."""
+
     def taker(name: str, first: int) -> Program:
         work = Instruction("compute", 1_000_000)
         taken = (Instruction("lock", first), work, Instruction("lock", 1 - first))
-        return Program(name, (work, *taken, Instruction("exit")))
+        steps = taken if crosswise else taken[:2]
+        return Program(name, (work, *steps, Instruction("exit")))
 
     idle = Program("idle", (Instruction("sleep", 10**6), Instruction("exit")))
     return replace(

@@ -16,6 +16,7 @@ from scx_vsched.sim.profile import machine_named
 from scx_vsched.sim.recorded import availability_document, recorded_machine
 from scx_vsched.sim.run import Options
 from scx_vsched.sim.scheduler import prepare
+from scx_vsched.sim.unseen import unseen_machine
 from scx_vsched.sim.workload import Instruction, Program, Step, TaskSet, Workload
 from scx_vsched.sim.workload_file import load_workload, parse_workload
 from scx_vsched.topology.records import Availability, Gap
@@ -218,6 +219,14 @@ def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> N
         assert isinstance(told.exception, UserError), arguments
 
 
+@pytest.mark.parametrize("option", ["--seconds", "--warmup", "--timeline-ms"])
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e300", "-1"])
+def test_times_that_are_none_are_refused(option: str, value: str) -> None:
+    told = CliRunner().invoke(app, ["sim", "run", "4", "requests", option, value])
+    assert told.exit_code == 2
+    assert f"Invalid value for '{option}'" in told.stderr
+
+
 def test_the_command_runs_a_record(tmp_path: Path) -> None:
     path = tmp_path / "seen.json"
     path.write_text(document(record((5 * MS, 20 * MS))), encoding="utf-8")
@@ -226,3 +235,16 @@ def test_the_command_runs_a_record(tmp_path: Path) -> None:
     found = json.loads(told.stdout)
     assert found["failure"] is None
     assert found["vcpus"][0]["stolen_ms"] == pytest.approx(100, abs=1)
+
+
+def test_drawn_machines_are_the_same_each_time_and_fit_the_simulator() -> None:
+    for number in range(1, 40):
+        machine = unseen_machine(number)
+        assert machine == unseen_machine(number)
+        assert 4 <= len(machine.vcpus) <= 24
+        assert all(0.05 < share <= 1 for share in machine.shares()), machine.shares()
+    assert unseen_machine(1) != unseen_machine(2)
+
+
+def test_windows_without_a_phase_begin_at_any_time() -> None:
+    assert {thread.phase_ns for thread in machine_named("asym-latency").threads} == {None}

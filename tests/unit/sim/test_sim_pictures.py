@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from scx_vsched.cli.app import app
+from scx_vsched.sim.compare import compare
 from scx_vsched.sim.machine import HostThread, simple_machine
 from scx_vsched.sim.profile import machine_named
 from scx_vsched.sim.report import plain, quantile
@@ -123,3 +124,16 @@ def test_quantiles_are_values_that_were_seen() -> None:
     ]
     with pytest.raises(ValueError, match="no values"):
         quantile([], 0.5)
+
+
+def test_runs_shared_by_processes_give_the_same_comparison() -> None:
+    machine = simple_machine(2)
+    load = load_workload("mixed", machine)
+    schedulers = [prepare("default"), prepare("core")]
+    options = Options(end_ns=50_000_000)
+    told: list[tuple[int, int]] = []
+    apart = compare(
+        schedulers, machine, load, options, 2, jobs=2, tell=lambda *done: told.append(done)
+    )
+    assert apart == compare(schedulers, machine, load, options, 2)
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]

@@ -11,6 +11,7 @@ from scx_vsched.sim.machine import HostThread, Machine, simple_machine
 from scx_vsched.sim.profile import machine_named
 from scx_vsched.sim.run import Options, Outcome
 from scx_vsched.sim.scheduler import prepare
+from scx_vsched.sim.unseen import unseen_machine
 from scx_vsched.sim.workload import Instruction, Program, Step, TaskSet, Workload
 from scx_vsched.sim.workload_file import load_workload
 
@@ -177,6 +178,18 @@ def test_idle_vcpus_are_chosen_and_doubtful_ones_hedged() -> None:
     assert biased.stats["hedged"] > 100
 
 
+def test_whole_requests_take_less_time_where_vcpus_go_by_the_clock() -> None:
+    """They end before the vCPU goes away: what idle vCPUs will do, the probers have said."""
+    biased, plain = (builtin("asym-latency", "rpc", out) for out in (("ivh", "rwc"), TECHNIQUES))
+    assert quantile(biased, "latency", 0.95) < 0.58 * quantile(plain, "latency", 0.95)
+
+
+def test_servers_sleep_where_interrupts_find_them_awake() -> None:
+    every, plain = (builtin("asym-latency", "requests", without) for without in ((), TECHNIQUES))
+    assert quantile(every, "latency", 0.95) < 0.8 * quantile(plain, "latency", 0.95)
+    assert quantile(every, "latency", 0.99) < 0.5 * quantile(plain, "latency", 0.99)
+
+
 # ---- All of them ----
 
 
@@ -206,6 +219,14 @@ def test_a_machine_that_changed_is_used_again() -> None:
 
     best = done(10) - done(9)
     assert done(16) - done(15) >= 0.9 * best
+
+
+def test_gains_are_not_of_the_machines_that_rules_were_made_on() -> None:
+    for number in (1, 2, 3):
+        machine = unseen_machine(number)
+        load = load_workload("rpc-mixed", machine)
+        every, plain = (run(machine, load, without=without) for without in ((), TECHNIQUES))
+        assert quantile(every, "latency", 0.95) < quantile(plain, "latency", 0.95)
 
 
 def test_nobody_starves() -> None:

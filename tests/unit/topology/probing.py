@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scx_vsched.topology.prober import Prober, TopologyProbe
+from scx_vsched.topology.prober import Prober
 from scx_vsched.topology.records import Availability, Gap
 from scx_vsched.topology.synthetic import (
     Always,
@@ -20,6 +20,7 @@ from scx_vsched.topology.synthetic import (
     SyntheticSpec,
     VCpuSpec,
 )
+from scx_vsched.topology.upkeep import TopologyProbe
 from scx_vsched.topology.verify import Verifier
 from scx_vsched.topology.vtop import probe_topology
 
@@ -84,10 +85,16 @@ def rounds(vcap: Vcap, synthetic: SyntheticMachine, duration_ns: int) -> Iterato
 
 
 def watch(
-    start: int, end: int, *gaps: tuple[int, int], resolution: int = 0, vcpu: int = 0
+    start: int,
+    end: int,
+    *gaps: tuple[int, int],
+    resolution: int = 0,
+    vcpu: int = 0,
+    blip: int = 0,
 ) -> Availability:
     """A watch with gaps as (start, length)."""
-    return Availability(vcpu, start, end, tuple(Gap(*gap) for gap in gaps), resolution, 0, 0)
+    found = tuple(Gap(*gap) for gap in gaps)
+    return Availability(vcpu, start, end, found, resolution, 0, 0, blip_ns=blip)
 
 
 def settling_s(before: float, after: float, *, busy: bool, steal: Steal, seed: int) -> float:

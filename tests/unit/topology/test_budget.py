@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from probing import MS, SECOND, TOPOLOGY, load, quota
 
 from scx_vsched.topology.budget import Allowance, Budget
+from scx_vsched.topology.measured import Effort
 from scx_vsched.topology.prober import Prober
 from scx_vsched.topology.synthetic import (
     Change,
@@ -14,6 +17,13 @@ from scx_vsched.topology.synthetic import (
     SyntheticSpec,
     VCpuSpec,
 )
+from scx_vsched.topology.upkeep import TopologyProbe, Upkeep
+from scx_vsched.topology.verify import Verdict
+from scx_vsched.topology.vtop import probe_topology
+
+if TYPE_CHECKING:
+    from scx_vsched.topology.measured import MeasuredTopology
+    from scx_vsched.topology.records import Machine
 
 
 class _Dear(SyntheticMachine):
@@ -52,14 +62,41 @@ def test_a_change_is_still_seen_where_probes_are_dear() -> None:
     assert loop.snapshot().measures[0].share == pytest.approx(0.4, abs=0.06)
 
 
+@pytest.mark.parametrize(("extra_ns", "probes"), [(0, 2), (100 * MS, 1)])
+def test_one_mismatch_is_enough_for_a_full_probe_unless_that_is_dear(
+    extra_ns: int, probes: int
+) -> None:
+    machine = dear(busy=True)
+    machine.extra_ns = extra_ns
+    seen: list[int] = []
+
+    def probe(here: Machine) -> MeasuredTopology:
+        seen.append(here.now_ns())
+        return probe_topology(here)
+
+    mismatches = iter(["once"])
+
+    class Doubtful:
+        def verify(self) -> Verdict:
+            return Verdict(next(mismatches, None), (), 1, 0, Effort())
+
+    upkeep = Upkeep(
+        machine, TopologyProbe(probe, lambda *_: Doubtful()), machine.spent_ns, lambda: (2, 0)
+    )
+    upkeep.probe()
+    for _ in range(3):
+        upkeep.check()
+    assert len(seen) == probes
+
+
 def test_what_was_overspent_has_to_be_earned_first() -> None:
     budget = Budget(0)
     rate = Allowance(busy=0.001, idle=0.01).rate(1, 1)
     assert rate == pytest.approx(0.011)
     budget.spend(0, 0, rate)
     assert budget.free_ns() == 0
-    # 10 s of it are saved
-    budget.spend(0, 110 * MS, rate)
+    # 3 s of it are saved
+    budget.spend(0, 33 * MS, rate)
     assert budget.free_ns() == 0
     budget.spend(0, 11 * MS, rate)
     assert budget.free_ns() == pytest.approx(SECOND, rel=1e-6)
@@ -70,4 +107,4 @@ def test_what_was_overspent_has_to_be_earned_first() -> None:
 def test_nobody_waits_for_ever() -> None:
     budget = Budget(0)
     budget.spend(0, 1000 * SECOND, 0.001)
-    assert budget.free_ns() == 15 * SECOND
+    assert budget.free_ns() == 60 * SECOND

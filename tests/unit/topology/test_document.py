@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import networkx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from vcpu_graphs import flat, hpvm, large, rcvm, watches
@@ -95,7 +95,6 @@ def graphs(draw: st.DrawFn) -> VCpuGraph:
     )
 
 
-@settings(max_examples=40, deadline=None)
 @given(graphs(), st.booleans())
 def test_what_is_written_is_read_again(graph: VCpuGraph, one_line: bool) -> None:
     text = document_text(graph, one_line=one_line)
@@ -104,7 +103,6 @@ def test_what_is_written_is_read_again(graph: VCpuGraph, one_line: bool) -> None
     assert document_text(read, one_line=one_line) == text
 
 
-@settings(max_examples=40, deadline=None)
 @given(graphs())
 def test_graphml_has_the_same_vcpus_and_pairs(graph: VCpuGraph) -> None:
     # XML has no way to say most control characters
@@ -276,7 +274,6 @@ def test_what_is_no_document_is_refused(text: str, reason: str) -> None:
         parse_document(text, "graph.json")
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 10_000))
 def test_truncated_documents_name_the_place(length: int) -> None:
     text = document_text(rcvm()).rstrip()
@@ -334,7 +331,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_no_change_of_a_document_is_a_traceback(data: st.DataObject) -> None:
     """Any value anywhere in the place of another: a graph, or a message."""

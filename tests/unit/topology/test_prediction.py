@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random as Chance
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from probing import MS, SECOND, watch
 
@@ -107,7 +107,6 @@ def test_a_single_gap_gives_a_mean_and_little_confidence() -> None:
     assert forecast.confidence < 0.3
 
 
-@settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.integers(0, 2 * SECOND), st.integers(1, 300 * MS)), max_size=30),
     st.integers(0, 20 * SECOND),

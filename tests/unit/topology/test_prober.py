@@ -78,6 +78,16 @@ def test_snapshots_come_in_time_and_say_it_all() -> None:
     assert last.degradations == ()
 
 
+def test_a_snapshot_is_made_anew_only_after_something_was_seen() -> None:
+    synthetic = machine(VCpuSpec(quota(0.5, 10)), VCpuSpec())
+    loop = prober(synthetic, topology=TOPOLOGY)
+    loop.first(2 * SECOND)
+    known = loop.snapshot()
+    synthetic.sleep_ns(100 * MS)
+    assert loop.snapshot() is known
+    assert all(now is not known for now in loop.run(3 * SECOND, 3 * SECOND))
+
+
 def test_the_graph_holds_what_was_measured() -> None:
     synthetic = machine(VCpuSpec(quota(0.5, 10)), VCpuSpec())
     loop = prober(synthetic, topology=TOPOLOGY)

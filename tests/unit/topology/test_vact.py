@@ -56,6 +56,16 @@ def test_a_sleepers_view_of_exponential_gaps_is_corrected() -> None:
     assert sum(means) / len(means) == pytest.approx(2 * MS, rel=0.15)
 
 
+def test_what_comes_beside_a_quota_does_not_make_its_gaps_shorter() -> None:
+    log = ActivityLog()
+    gaps = [(10 * MS + k * 40 * MS, 20 * MS) for k in range(10)]
+    short = [(35 * MS + k * 40 * MS, MS) for k in range(5)]
+    log.add([observe(watch(0, 410 * MS, *sorted([*gaps, *short])))])
+    found = log.activity()
+    assert found
+    assert found.mean_ns == pytest.approx(20 * MS, rel=0.02)
+
+
 def test_p95_and_maximum_show_the_long_ones() -> None:
     log = ActivityLog()
     gaps = [(10 * MS + k * 20 * MS, 2 * MS) for k in range(40)]

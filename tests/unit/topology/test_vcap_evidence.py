@@ -40,6 +40,31 @@ def test_an_unused_quota_at_the_start_does_not_count() -> None:
     assert share.cycles == 4
 
 
+def test_what_comes_between_two_turns_begins_no_cycle() -> None:
+    """Short absences, of the host's own making, count as such, but the quota's cycles are whole."""
+    quota = [(10 * MS + 40 * MS * k, 20 * MS) for k in range(2)]
+    for at in (2, 5, 8, 33, 36, 39, 42, 46):
+        gaps = sorted([*quota, (at * MS, MS)])
+        share = share_of([observe(watch(0, 78 * MS, *gaps))])
+        assert share.cycles == 1, at
+        assert share.share == pytest.approx(0.5 if at < 10 else 0.475), at
+
+
+def test_the_guests_own_interrupts_are_neither_gaps_nor_a_part_of_gaps() -> None:
+    gaps = [(9 * MS + 10 * MS * k, 5 * MS + 200_000) for k in range(6)]
+    ticks = [(6 * MS + 10 * MS * k, 550_000) for k in range(6)]
+    seen = observe(watch(0, 64 * MS, *sorted([*gaps, *ticks]), blip=200_000))
+    assert {gap.length_ns for gap in seen.gaps} == {5 * MS}
+    assert share_of([seen]).share == pytest.approx(0.5)
+    quick = observe(watch(0, 64 * MS, *ticks, blip=20_000))
+    assert len(quick.gaps) == 6, "where interrupts take little, that is not theirs"
+
+
+def test_a_gap_that_the_window_cuts_off_is_open_whatever_interrupts_take() -> None:
+    seen = observe(watch(0, 100 * MS, (10 * MS, 5 * MS), (95 * MS, 5 * MS), blip=200_000))
+    assert seen.open_gap_ns == 5 * MS
+
+
 def test_without_whole_cycles_the_error_is_large() -> None:
     one = share_of([observe(watch(0, 20 * MS, (5 * MS, 5 * MS)))])
     assert (one.share, one.cycles) == (0.75, 0)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from scx_vsched.errors import UserError
+from scx_vsched.vm.kernels import Kernel
+from scx_vsched.vm.lab import accuracy
 from scx_vsched.vm.lab.accounting import Away, Truth
-from scx_vsched.vm.lab.accuracy import overhead_of, samples_of, stack_probes_of
+from scx_vsched.vm.lab.accuracy import Measurement, overhead_of, samples_of, stack_probes_of
 from scx_vsched.vm.lab.accuracy_patterns import stack_profiles
 from scx_vsched.vm.lab.accuracy_plot import draw
 from scx_vsched.vm.lab.accuracy_records import Accuracy, Overhead, ShareSample, StackProbe, load
@@ -27,9 +29,6 @@ from scx_vsched.vm.lab.placing import place
 from scx_vsched.vm.lab.profile import Mechanism, Profile, VcpuShape
 from scx_vsched.vm.lab.report import as_data, as_lines
 from scx_vsched.vm.lab.session import PhaseTruth
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -154,7 +153,11 @@ def test_the_tables_say_all() -> None:
     assert text.startswith(BEGIN)
     assert text.rstrip().endswith(END)
     for part in (
-        "Measured in VMs: a VM.",
+        "Measured in: a VM.",
+        "| mean absences of idle vCPUs within 15% | 1 of 1 | yes |",
+        "| stacks of busy vCPUs always found | 1 of 1 | yes |",
+        "| no false stack of busy vCPUs | 0 in 1 probes | yes |",
+        "| ≤ 0.5% of a busy dedicated vCPU, in a VM | 0.40% | yes |",
         "![Estimated against true share and absence](picture.svg)",
         "| 0 | 0.50 | 0.500 | 0.520 | +0.020 | 5.00 ms | 5.00 ms | +0% | 0.1 |",
         "mean absolute error 0.020 (to be at most 0.04), worst 0.020 (at most 0.08)",
@@ -162,10 +165,33 @@ def test_the_tables_say_all() -> None:
         "### Idle vCPUs",
         "| {0, 3} | busy | 1 | 1 | 0 | 0 | at most 7 | 0.20 s |",
         "| none | busy | 1 | 1 | 0 | 0 | at most 9 | 0.30 s |",
-        "| 2, busy | 60 s | 0.40% | 99.00% | 99.00% | 0.5% |",
+        "| 2, busy, in a VM | 60 s | 0.40% | 99.00% | 99.00% | 0.5% |",
         "- Not measured: shares: lost",
     ):
         assert part in text
+
+
+def test_what_probers_cost_here_stands_beside_what_they_cost_in_a_vm() -> None:
+    here = Overhead(True, 60.0, 2, 0.006, None, None, 2.2)
+    found = GOOD.joined(Accuracy((), overheads=(BUSY, here)))
+    assert found.overheads[-2:] == (BUSY, here)
+    assert found.joined(Accuracy((), overheads=(here,))).overheads[-2:] == (BUSY, here)
+    assert not reached(found)
+    text = as_markdown(found)
+    assert "| ≤ 0.5% of a busy dedicated vCPU, this machine itself | 0.60% | **no** |" in text
+    assert "| 2, busy, this machine itself | 60 s | 0.60% | - | - | 0.5% |" in text
+
+
+def test_probers_are_measured_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "host_cpus", lambda: (0, 1))
+    measurement = Measurement(Kernel("7.3.4", "7.3", Path("/k/bzImage"), None, True, "test"))
+    measurement.overheads_here(1.5)
+    idle, busy = measurement.result.overheads
+    assert (idle.busy, busy.busy) == (False, True)
+    for each in (idle, busy):
+        assert each.seconds >= 1.5
+        assert 0 < each.probers < 0.5
+        assert each.ran is None
 
 
 def test_a_stack_that_is_not_exact_is_missed_or_false() -> None:

@@ -50,6 +50,9 @@ class FakeMeasurement:
     def overheads(self, seconds: float) -> None:
         self._add(("overheads", seconds), Accuracy((), overheads=(COST,)))
 
+    def overheads_here(self, seconds: float) -> None:
+        self._add(("overheads here", seconds), Accuracy(()))
+
 
 def as_fields(sample: ShareSample) -> dict[str, Any]:
     return {name: getattr(sample, name) for name in ShareSample.__slots__}
@@ -76,6 +79,7 @@ def test_everything_is_measured_unless_parts_are_named(measured: type[FakeMeasur
         ("shares", False, 8.0),
         ("stacks", 10, 50),
         ("overheads", 60.0),
+        ("overheads here", 60.0),
     ]
     assert "### Busy vCPUs" in done.stdout
     assert "### Overhead" in done.stdout

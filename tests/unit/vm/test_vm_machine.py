@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,7 +21,8 @@ from scx_vsched.vm.boot import VmLost, VmNotBooted, VmTimeout, run_job
 from scx_vsched.vm.job import Job, Step
 from scx_vsched.vm.kernels import Kernel
 from scx_vsched.vm.machine import Shape, machine_process, virtme_argv
-from scx_vsched.vm.qemu import Qemu, children, find_qemu, parse_version, require, vcpu_threads
+from scx_vsched.vm.monitor import Emulator, ask, monitor_options, monitor_socket
+from scx_vsched.vm.qemu import Qemu, find_qemu, parse_version, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +101,8 @@ def test_command_line_of_a_shaped_vm(tmp_path: Path) -> None:
     assert ("--rwdir", f"/run/vsched={tmp_path}") in pairs
     assert "--disable-kvm" in argv
     assert "--disable-kvm" not in virtme_argv(KERNEL, shape, "kvm", tmp_path)
-    with_modules = virtme_argv(replace(KERNEL, modules_dir=Path("/m")), shape, "tcg", tmp_path)
+    modular = replace(KERNEL, modules_dir=Path("/m"))
+    with_modules = virtme_argv(modular, shape, "tcg", tmp_path)
     assert ("--mods", "auto") in list(itertools.pairwise(with_modules))
 
 
@@ -141,6 +144,11 @@ def test_process_ends_when_this_one_is_killed(tmp_path: Path) -> None:
     wait_until(lambda: not any(alive(pid) for pid in started))
 
 
+def children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(each) for each in found]
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -159,26 +167,25 @@ def zombie(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def test_vcpu_threads_by_name(tmp_path: Path) -> None:
-    source = (
-        "import threading, time\n"
-        "def run(name):\n"
-        "    open('/proc/thread-self/comm', 'w').write(name)\n"
-        "    time.sleep(60)\n"
-        "for name in ('CPU 0/TCG', 'CPU 1/KVM', 'worker'):\n"
-        "    threading.Thread(target=run, args=(name,), daemon=True).start()\n"
-        "time.sleep(60)\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", source])
-    try:
-        deadline = time.monotonic() + 10
-        while len(vcpu_threads(process.pid)) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert sorted(vcpu_threads(process.pid)) == [0, 1]
-    finally:
-        process.kill()
-        process.wait()
-    assert vcpu_threads(process.pid) == {}
+@pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="needs QEMU")
+def test_emulator_tells_its_threads() -> None:
+    found: list[Emulator | None] = []
+    with monitor_socket() as socket:
+        assert ask(socket) is None
+        options = ["-machine", "q35,accel=tcg", "-smp", "3", "-S", "-display", "none"]
+        process = subprocess.Popen(["qemu-system-x86_64", *options, *monitor_options(socket)])
+        try:
+            wait_until(lambda: found.append(ask(socket)) or found[-1] is not None)
+            emulator = found[-1]
+            assert emulator is not None
+            assert emulator.pid == process.pid
+            assert list(emulator.threads) == [0, 1, 2]
+            own = {int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir()}
+            assert own > set(emulator.threads.values())
+        finally:
+            process.kill()
+            process.wait()
+        assert ask(socket) is None, "nobody answers any more"
 
 
 def script(path: Path, body: str) -> Path:

@@ -13,6 +13,7 @@ from scx_vsched.errors import UserError
 from scx_vsched.vm.baseline import Change, compare, load_baseline, save_baseline
 from scx_vsched.vm.bench import BenchReport, read_cost, read_throughput
 from scx_vsched.vm.bench_report import as_markdown
+from scx_vsched.vm.bpf_stats import counting, counting_ns
 from scx_vsched.vm.intervals import ratio
 from scx_vsched.vm.job import Job, Step, decode
 from scx_vsched.vm.verify import (
@@ -162,8 +163,19 @@ def test_bench_report() -> None:
     assert throughput.ratio.value == pytest.approx(10 / 9)
     assert throughput.twin.value == pytest.approx(1.0)
     assert throughput.default == (94.5, 90.0, 99.0)
-    page = as_markdown([BenchReport("core", "Linux 7.3.4", 0.015, (operation,), (throughput,))])
+    page = as_markdown(
+        [BenchReport("core", "Linux 7.3.4", False, 0.015, 0.003, (operation,), (throughput,))]
+    )
     assert "## core on Linux 7.3.4" in page
-    assert "1.50% of the vCPUs' time" in page
+    assert "1.50% of the vCPUs' time, 0.30% of which is the kernel's counting" in page
+    assert "nothing was measured" in page
     assert "| enqueue | 500 | 4,000 | 0.10% |" in page
     assert "not 3% worse" in page
+
+
+def test_the_counting_shows_even_where_nothing_is_done() -> None:
+    try:
+        with counting():
+            assert 1 < counting_ns() < 100_000
+    except OSError:
+        pytest.skip("this needs root and a kernel that counts")

@@ -1,0 +1,1 @@
+"""`scx_vsched lab`: schedulers side by side in VMs whose vCPUs a host shapes."""
