@@ -241,9 +241,11 @@ class _Run:
             self._deadline = time.monotonic() + self._options.duration_s
         notice(f"{self._meta.policy} is at work; Ctrl-C ends it")
         meta = describe_stats(self._meta.stats, self._meta.histograms)
-        commands = tune_commands(self._meta, self._reading) | watch_commands(self._reading)
+        commands = tune_commands(self._meta, self._reading)
         if self._is_host:
             commands |= self._keeper.commands()
+        else:
+            commands |= watch_commands(self._reading)
         try:
             server = StatsServer(self._reading.answer, meta, self._options.socket_path, commands)
             company.enter_context(server)
