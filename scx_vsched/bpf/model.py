@@ -13,10 +13,19 @@ from typing import Any
 
 from scx_vsched.errors import UserError
 
-__all__ = ["META_FORMAT", "META_SECTION", "HistogramMeta", "ObjectMeta", "StatMeta", "TunableMeta"]
+__all__ = [
+    "META_FORMAT",
+    "META_SECTION",
+    "HistogramMeta",
+    "ObjectMeta",
+    "SettingMeta",
+    "StatMeta",
+    "TunableMeta",
+]
 
 META_SECTION = ".vsched"
 META_FORMAT = 2
+_OF_DOMAINS = ("settings", "domain_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,20 @@ class TunableMeta:
     unit: str
     doc: str
     frozen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SettingMeta:
+    """What the user sets of each domain, `offset` bytes into the domain's state."""
+
+    name: str
+    type: str  # an integer type of the language
+    offset: int
+    default: int
+    min: int
+    max: int
+    unit: str
+    doc: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +88,17 @@ class ObjectMeta:
     histograms: tuple[HistogramMeta, ...]
     ops_flags: tuple[str, ...]  # enumerators of the kernel's scx_ops_flags; unknown ones count as 0
     pythonbpf: tuple[str, ...] = ()  # hooks that this backend compiled; clang did the others
+    # of the mechanism `host` alone
+    settings: tuple[SettingMeta, ...] = ()
+    domain_size: int = 0  # bytes of a domain's state
 
     def to_json(self) -> str:
         """One line of ASCII JSON, the same for the same contents."""
         said = dataclasses.asdict(self)
         if not self.pythonbpf:
             del said["pythonbpf"]
+        if not self.domain_size:
+            said = {name: value for name, value in said.items() if name not in _OF_DOMAINS}
         return json.dumps(said, separators=(",", ":"), sort_keys=True)
 
     @classmethod
@@ -96,6 +124,7 @@ class ObjectMeta:
                     "features": tuple(raw["features"]),
                     "tunables": tuple(TunableMeta(**t) for t in raw["tunables"]),
                     "histograms": tuple(HistogramMeta(**h) for h in raw["histograms"]),
+                    "settings": tuple(SettingMeta(**s) for s in raw.get("settings", ())),
                     "stats": tuple(StatMeta(**s) for s in raw["stats"]),
                     "ops_flags": tuple(raw["ops_flags"]),
                     "pythonbpf": tuple(raw.get("pythonbpf", ())),

@@ -51,9 +51,9 @@ def _members(
 
 def _is_signed(btf: Btf, type_id: int) -> bool:
     """By the name of the type, s8 to s64: this project's C uses no other signed ones in maps."""
-    found = btf.types[type_id]
+    found = btf[type_id]
     while found.kind in {BtfKind.CONST, BtfKind.VOLATILE, BtfKind.TYPEDEF}:
         if found.kind is BtfKind.TYPEDEF and found.name.startswith("s"):
             return True
-        found = btf.types[found.value]
+        found = btf[found.value]
     return False

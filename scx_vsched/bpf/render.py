@@ -12,14 +12,22 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 from scx_vsched.bpf.kept import describe_kept
-from scx_vsched.bpf.model import META_FORMAT, HistogramMeta, ObjectMeta, StatMeta, TunableMeta
+from scx_vsched.bpf.model import (
+    META_FORMAT,
+    HistogramMeta,
+    ObjectMeta,
+    SettingMeta,
+    StatMeta,
+    TunableMeta,
+)
 from scx_vsched.errors import UserError
 from scx_vsched.policy import ir
+from scx_vsched.policy.c_state import domain_layout
 from scx_vsched.policy.callgraph import calls_of
 from scx_vsched.policy.emit_c import emit_c
 from scx_vsched.policy.views import VIEWS, field_info
@@ -30,7 +38,14 @@ if TYPE_CHECKING:
 
     from scx_vsched.policy.program import PolicyProgram
 
-__all__ = ["describe", "hooks_in_use", "include_dir", "render", "reserved_identifiers"]
+__all__ = [
+    "describe",
+    "hooks_in_use",
+    "include_dir",
+    "render",
+    "reserved_identifiers",
+    "tracked_fields",
+]
 
 _OPS_NAME_LEN = 100  # the kernel's limit is 127
 _META_LINE = 88  # characters of the description in each C string
@@ -111,7 +126,31 @@ def describe(program: PolicyProgram, without: Collection[str] = ()) -> ObjectMet
             HistogramMeta(c.name, c.unit, c.doc) for c in program.counters if c.kind == "histogram"
         ),
         ops_flags=tuple(dict.fromkeys([*mechanism.ops_flags, *flags])),
+        **_domains(program),
     )
+
+
+def _domains(program: PolicyProgram) -> dict[str, Any]:
+    """What user space has to know of domains' state, where the mechanism has settings."""
+    if not program.mechanism.settings:
+        return {}
+    offsets, size = domain_layout(program)
+    fields = [f for state in program.states if state.scope == "domain" for f in state.cls.fields]
+    settings = tuple(
+        SettingMeta(
+            f.name,
+            f.type.name,
+            offsets[f.name],
+            f.default,
+            f.setting.min,
+            f.setting.max,
+            f.setting.unit,
+            f.setting.doc,
+        )
+        for f in fields
+        if f.setting
+    )
+    return {"settings": settings, "domain_size": size}
 
 
 def _views(tracked: Collection[str]) -> tuple[_View, ...]:
@@ -164,7 +203,7 @@ def hooks_in_use(program: PolicyProgram, without: Collection[str] = ()) -> tuple
     return tuple(function.name for function in used.functions if function.kind == "hook")
 
 
-def _tracked(program: PolicyProgram) -> frozenset[str]:
+def tracked_fields(program: PolicyProgram) -> frozenset[str]:
     """The fields that the mechanism has to keep because a hook reads them."""
     return frozenset(
         node.field
@@ -228,7 +267,7 @@ def render(
     """
     meta = dataclasses.replace(describe(program, without), pythonbpf=tuple(elsewhere or ()))
     program = _without_hooks(program, meta.features)
-    tracked = _tracked(program)
+    tracked = tracked_fields(program)
     techniques = {hook.feature for hook in program.mechanism.hooks if hook.feature}
     ops_name = f"vsched_{program.name.lower()}"[:_OPS_NAME_LEN]
     environment = jinja2.Environment(

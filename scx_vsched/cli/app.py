@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 _COMMANDS = (
-    *("run", "monitor", "tune", "new", "check", "build", "inspect", "policies"),
+    *("run", "monitor", "tune", "domain", "new", "check", "build", "inspect", "policies"),
     *("probe", "topology", "sim", "cluster", "vm", "lab"),
 )
 _GROUPS = frozenset(
-    {"topology", "sim", "cluster", "vm", "lab"}
+    {"domain", "topology", "sim", "cluster", "vm", "lab"}
 )  # those with subcommands of their own
 
 

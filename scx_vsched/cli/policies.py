@@ -23,6 +23,7 @@ def policies(
         builtin_policies,
         gallery_folder,
         gallery_policies,
+        xen_policies,
     )
     from scx_vsched.policy.compiler import compile_file  # noqa: PLC0415
 
@@ -35,6 +36,7 @@ def policies(
         for name, program in programs.items():
             _print(name, program)
         print(f"To learn from, in {gallery_folder()}: {', '.join(gallery_policies())}")
+        print(f"For domains on a host, after Xen: {', '.join(xen_policies())}")
 
 
 def _plain(name: str, program: PolicyProgram) -> dict[str, object]:

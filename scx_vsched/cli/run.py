@@ -56,6 +56,12 @@ def run(
             help="Measure no vCPU: take a document of `scx_vsched probe` on trust.",
         ),
     ] = None,
+    domains: Annotated[
+        Path | None,
+        typer.Option(
+            "--domains", metavar="FILE", help="The domains of a host, for a policy like credit2."
+        ),
+    ] = None,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Note why each task is where it is, for `monitor`."),
@@ -138,6 +144,7 @@ def run(
                 tunables=tunables,
                 probe=not (no_probe or topology),
                 topology_path=topology,
+                domains_path=domains,
                 explain=explain,
                 stats_s=stats,
                 stats_json=stats_json,

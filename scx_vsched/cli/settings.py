@@ -35,7 +35,11 @@ def parse_settings(settings: Iterable[str], option: str = "--set ") -> dict[str,
 
 def complete_policy(incomplete: str) -> list[str]:
     """Policies with a name of their own that begin with what was typed, for the shell."""
-    from scx_vsched.policies import builtin_policies, gallery_policies  # noqa: PLC0415
+    from scx_vsched.policies import (  # noqa: PLC0415
+        builtin_policies,
+        gallery_policies,
+        xen_policies,
+    )
 
-    known = [*builtin_policies(), *gallery_policies()]
+    known = [*builtin_policies(), *gallery_policies(), *xen_policies()]
     return [name for name in known if name.startswith(incomplete)]

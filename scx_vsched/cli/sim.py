@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scx_vsched.cli import sim_fidelity, sim_fuzz, sim_techniques
+from scx_vsched.cli import sim_fidelity, sim_fuzz, sim_roundtrips, sim_techniques
 from scx_vsched.cli.settings import parse_settings
 from scx_vsched.cli.sim_output import (
     TRACE_LIMIT,
@@ -38,6 +38,7 @@ app.command("replay")(sim_fuzz.replay_command)
 app.command("record")(sim_fuzz.record_command)
 app.command("fidelity")(sim_fidelity.fidelity_command)
 app.command("techniques")(sim_techniques.techniques_command)
+app.command("roundtrips")(sim_roundtrips.roundtrips_command)
 
 _Profile = Annotated[
     str,

@@ -83,11 +83,11 @@ def at_work(path: str, knowledge: Knowledge) -> Iterator[Side]:
         with knowledge.resting():
             yield Side(None, None)
         return
-    from scx_vsched.runtime.session import fed  # noqa: PLC0415 - imported by the probers already
+    from scx_vsched.bpf.feed import Feed  # noqa: PLC0415 - imported by the probers already
+    from scx_vsched.runtime.session import fed  # noqa: PLC0415 - likewise
 
-    with (
-        fed(Path(path), topology=knowledge.feeding.topology) as (obj, feed),
-        obj.attach() as running,
-        knowledge.feeding.following(feed),
-    ):
-        yield Side(running, feed)
+    with fed(Path(path), topology=knowledge.feeding.topology) as (obj, feed):
+        if not isinstance(feed, Feed):
+            raise RuntimeError(f"{obj.meta.policy} is no scheduler of a guest")
+        with obj.attach() as running, knowledge.feeding.following(feed):
+            yield Side(running, feed)

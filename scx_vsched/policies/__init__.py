@@ -7,7 +7,13 @@ from pathlib import Path
 
 from scx_vsched.errors import UserError
 
-__all__ = ["builtin_policies", "gallery_folder", "gallery_policies", "resolve_policy"]
+__all__ = [
+    "builtin_policies",
+    "gallery_folder",
+    "gallery_policies",
+    "resolve_policy",
+    "xen_policies",
+]
 
 
 def builtin_policies() -> dict[str, Path]:
@@ -27,12 +33,18 @@ def gallery_policies() -> dict[str, Path]:
     return {path.stem: path for path in files}
 
 
+def xen_policies() -> dict[str, Path]:
+    """The files of Xen's schedulers by name, sorted; they schedule domains on a host."""
+    files = sorted((Path(__file__).parent / "xen").glob("[!_]*.py"))
+    return {path.stem: path for path in files}
+
+
 def resolve_policy(name_or_path: str) -> Path:
     """The file of a built-in policy, or the file itself; UserError if there is neither.
 
-    Those of the gallery are found by name, too.
+    Those of the gallery and Xen's are found by name, too.
     """
-    builtin = builtin_policies() | gallery_policies()
+    builtin = builtin_policies() | gallery_policies() | xen_policies()
     if name_or_path in builtin:
         return builtin[name_or_path]
     path = Path(name_or_path)

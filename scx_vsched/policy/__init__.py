@@ -15,7 +15,7 @@ from scx_vsched.policy.intrinsics import (
     vcpus_of,
     world,
 )
-from scx_vsched.policy.mechanism import guest
+from scx_vsched.policy.mechanism import guest, host
 from scx_vsched.policy.state import (
     State,
     counter,
@@ -24,6 +24,7 @@ from scx_vsched.policy.state import (
     per_scheduler,
     per_task,
     per_vcpu,
+    setting,
 )
 from scx_vsched.policy.types import s8, s16, s32, s64, u8, u16, u32, u64
 from scx_vsched.policy.views import Sched, Task, VCpu
@@ -38,6 +39,7 @@ __all__ = [
     "counter",
     "guest",
     "histogram",
+    "host",
     "kick",
     "lowest_bit",
     "now_ns",
@@ -50,6 +52,7 @@ __all__ = [
     "s16",
     "s32",
     "s64",
+    "setting",
     "tunable",
     "u8",
     "u16",

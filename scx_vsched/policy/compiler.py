@@ -63,6 +63,13 @@ def compile_source(text: str, filename: str) -> PolicyProgram:
                 "they decide together: define all of them, or none",
             )
     reporter.check()
+    if missing and not mechanism.defaults:
+        reporter.report(
+            header_span(cls),
+            f"`{cls.name}` lacks {', '.join(missing)}",
+            f"the mechanism {mechanism.name} has no defaults for them",
+        )
+        reporter.check()
     if missing and _is_core(filename):
         reporter.report(
             header_span(cls),

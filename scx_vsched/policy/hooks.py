@@ -117,8 +117,8 @@ class Hooks:
         raise NotImplementedError
 
     def hedges(self, task: Task, vcpu: VCpu) -> bool:
-        """Whether `task` waits in the queue of the cache of `vcpu`, the best for it and idle, and
-        a second one is woken, too: whichever is there first takes it.
+        """Whether `task` waits in the queue of the cache of `vcpu`, the best for it and
+        idle, and a second one is woken, too: whichever is there first takes it.
         """
         raise NotImplementedError
 
@@ -163,7 +163,70 @@ class Hooks:
 
     def on_timer(self, sched: Sched) -> u64:
         """A timer of the policy's own has run out, the first time when the scheduler starts;
-        returns the time until the next, at least 100 us, in ns; 0 ends it. Asked on some
-        vCPU, whatever runs there; `sched.vtime` is 0.
+        returns the time until the next, at least 100 us, in ns; 0 ends it.
+        """
+        raise NotImplementedError
+
+    def rank(self, task: Task, sched: Sched) -> u64:
+        """Place of `task` among those that wait: the smallest runs first (compared modulo
+        2**64), equal ones in the order in which they came. Asked when it is queued, and
+        of who runs when its time is over.
+        """
+        raise NotImplementedError
+
+    def run_ns(self, task: Task, sched: Sched) -> u64:
+        """How long `task`, which starts or goes on, may run before others get their turn."""
+        raise NotImplementedError
+
+    def burn(self, task: Task, sched: Sched) -> None:
+        """`task` has run for `task.ran_ns` since it was last charged. Told at every tick,
+        and when it stops.
+        """
+        raise NotImplementedError
+
+    def on_wake(self, task: Task, sched: Sched) -> None:
+        """`task` becomes runnable; `task.is_waking` unless it has changed its domain, say."""
+        raise NotImplementedError
+
+    def on_sleep(self, task: Task, sched: Sched) -> None:
+        """`task` is no longer runnable, or leaves its domain; each follows an `on_wake`."""
+        raise NotImplementedError
+
+    def on_run(self, task: Task, sched: Sched) -> None:
+        """`task` starts to run, or goes on, before `run_ns` is asked."""
+        raise NotImplementedError
+
+    def held_ns(self, task: Task, sched: Sched) -> u64:
+        """For how long `task` is held back although it is runnable; 0 it may run. It is
+        asked again when that time is over, when it runs at every tick, and when the user
+        changes a domain. Up to 50 us count as none when it is let go.
+        """
+        raise NotImplementedError
+
+    def tickles(self, task: Task, running: Task, previous: bool, sched: Sched) -> u64:
+        """How much it is worth that `task`, which has woken or was let go and finds no idle
+        CPU, takes the CPU from `running`; 0 nothing, the most wins. `previous`: `task`
+        last ran there. `running.ran_ns` is the time since its state was noted, at most a
+        tick.
+        """
+        raise NotImplementedError
+
+    def expires(self, task: Task, sched: Sched) -> bool:
+        """The kernel's tick (every 1 to 10 ms) finds `task` running; returns whether its
+        time ends now.
+        """
+        raise NotImplementedError
+
+    def on_account(self, domain: u32, sched: Sched) -> None:
+        """Told of each domain, by its number, right after `on_timer`."""
+        raise NotImplementedError
+
+    def reorders(self, sched: Sched) -> bool:
+        """Asked after these: whether all that wait are asked for their rank anew."""
+        raise NotImplementedError
+
+    def admits(self, domain: u32, sched: Sched) -> bool:
+        """Whether the domain of this number is accepted as the user has set it; if not, the
+        user is told and everything stays as it was.
         """
         raise NotImplementedError

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from scx_vsched.policy import ir
 from scx_vsched.policy.c_names import C_WORDS
+from scx_vsched.policy.c_state import size_of
 from scx_vsched.policy.diagnostics import header_span
 from scx_vsched.policy.expressions import Expressions
 from scx_vsched.policy.program import Counter, State, StateClass, StateField
 from scx_vsched.policy.scope import FunctionScope, Scope, closest
 from scx_vsched.policy.signatures import scalar_type
+from scx_vsched.policy.tunables import read_setting
 
 if TYPE_CHECKING:
     from scx_vsched.policy.program import Scope as Owner
@@ -79,6 +81,11 @@ def read_state_class(scope: Scope, node: ast.ClassDef) -> StateClass:
                         f"write `{name}: {kind.name} = "
                         f"{'False' if kind == ir.BOOL else 0}`, what it begins with",
                     )
+                match value:
+                    case ast.Call(func=ast.Name(id="setting")):
+                        _check_imported(scope, value.func)
+                        fields[name] = read_setting(scope, value, name, kind)
+                        continue
                 found = Expressions(scope, FunctionScope()).value(value, kind)
                 if not isinstance(found, ir.Const):
                     raise reporter.refuse(
@@ -100,14 +107,30 @@ def read_state_class(scope: Scope, node: ast.ClassDef) -> StateClass:
     return StateClass(node.name, doc, tuple(fields.values()))
 
 
-def _bytes(cls: StateClass) -> int:
-    """What C makes of it: each field at a multiple of its size, the whole of the largest."""
-    size, largest = 0, 1
-    for field in cls.fields:
-        width = 1 if isinstance(field.type, ir.BoolType) else field.type.bits // 8
-        size = -(-size // width) * width + width
-        largest = max(largest, width)
-    return -(-size // largest) * largest
+def _check_imported(scope: Scope, node: ast.expr) -> None:
+    if "setting" not in scope.imported:
+        scope.reporter.report(
+            node, "`setting` is not imported", "add `from scx_vsched.policy import setting`"
+        )
+
+
+def _check_settings(scope: Scope, node: ast.Assign, found: StateClass, owner: Owner) -> None:
+    """Only of domains, only where the mechanism hands them over, each name once."""
+    names = {field.name for field in found.fields if field.setting}
+    if not names:
+        return
+    if owner != "domain" or not (scope.mechanism and scope.mechanism.settings):
+        raise scope.reporter.refuse(
+            node,
+            f"`{found.name}` has settings, which the user has for domains of the mechanism host",
+            "write `per_domain(…)`, or a `tunable` for one value for all",
+        )
+    for other in scope.states.values():
+        for field in other.cls.fields:
+            if other.scope == owner and field.setting and field.name in names:
+                raise scope.reporter.refuse(
+                    node, f"domains have a setting `{field.name}` already", "use another name"
+                )
 
 
 def read_state(scope: Scope, node: ast.Assign, call: ast.Call, name: str, declarer: str) -> State:
@@ -124,7 +147,8 @@ def read_state(scope: Scope, node: ast.Assign, call: ast.Call, name: str, declar
                 )
             owner = DECLARERS[declarer]
             others = [s.cls for s in scope.states.values() if s.scope == owner]
-            size = sum(_bytes(cls) for cls in (found, *others))
+            _check_settings(scope, node, found, owner)
+            size = sum(size_of(cls) for cls in (found, *others))
             if size > MAX_STATE_BYTES:
                 raise scope.reporter.refuse(
                     node,

@@ -8,85 +8,10 @@ hooks against it, the renderer generates the C declarations from it, and the doc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from scx_vsched.policy.contract import Feature, Hook, Mechanism, Parameter, Stat
+from scx_vsched.policy.host_mechanism import host
 
-__all__ = ["MECHANISMS", "Feature", "Hook", "Mechanism", "Parameter", "Stat", "guest"]
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A hook's parameter; `type` is the name of a view (`Task`), of an integer type, or `bool`.
-
-    A task seen `from_afar` runs on another vCPU: its state is as it was when it started to run.
-    """
-
-    name: str
-    type: str
-    from_afar: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """A decision that a mechanism leaves to the policy, or an event that it tells it of.
-
-    `returns` is an integer type, `bool` or `None`. An `optional` hook that a policy leaves out is
-    not asked, and costs nothing. The hooks of a `feature` belong together: a policy that defines
-    none of them is built without it, the core policy among them.
-    """
-
-    name: str
-    parameters: tuple[Parameter, ...]
-    returns: str
-    doc: str
-    feature: str = ""
-    optional: bool = False
-
-    @property
-    def needed(self) -> bool:
-        """Whether every policy has it, from the core policy where it does not define it."""
-        return not (self.feature or self.optional)
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """A part of a mechanism that a build can leave out (`build --without NAME`).
-
-    `ops_flags` are those of the kernel's scx_ops_flags that it needs.
-    """
-
-    name: str
-    doc: str
-    ops_flags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """A counter kept by the mechanism, per vCPU, summed when it is shown."""
-
-    name: str
-    doc: str
-    feature: str = ""  # without it there is nothing to count
-
-
-@dataclass(frozen=True, slots=True)
-class Mechanism:
-    """A template and its contract; `template` is the file's name in the templates package."""
-
-    name: str
-    template: str
-    doc: str
-    hooks: tuple[Hook, ...]
-    features: tuple[Feature, ...]
-    stats: tuple[Stat, ...]
-    ops_flags: tuple[str, ...]  # enumerators of the kernel's scx_ops_flags
-
-    def feature_hooks(self, feature: str) -> tuple[str, ...]:
-        """The names of the hooks that belong to `feature`."""
-        return tuple(hook.name for hook in self.hooks if hook.feature == feature)
-
-    def hook(self, name: str) -> Hook | None:
-        """The hook called `name`, or None."""
-        return next((hook for hook in self.hooks if hook.name == name), None)
+__all__ = ["MECHANISMS", "Feature", "Hook", "Mechanism", "Parameter", "Stat", "guest", "host"]
 
 
 _TASK = Parameter("task", "Task")
@@ -346,6 +271,7 @@ guest = Mechanism(
     ),
     # exiting tasks are scheduled like any other: they can hold locks for long
     ops_flags=("SCX_OPS_ENQ_EXITING",),
+    lacks={"Sched": frozenset({"first_rank", "waits"})},
 )
 
-MECHANISMS: dict[str, Mechanism] = {guest.name: guest}
+MECHANISMS: dict[str, Mechanism] = {found.name: found for found in (guest, host)}

@@ -101,6 +101,13 @@ def check_attribute(check: Expressions, node: ast.Attribute) -> ir.Expr:
             f"a {view} has no field `{node.attr}`",
             closest(node.attr, fields) or f"its fields are {', '.join(fields)}",
         )
+    mechanism = check.scope.mechanism
+    if mechanism and node.attr in mechanism.lacks.get(view, ()):
+        raise check.reporter.refuse(
+            node,
+            f"the mechanism {mechanism.name} knows no `{node.attr}` of a {view}",
+            "keep what the policy needs in state of its own",
+        )
     return ir.Field(span_of(node), fields[node.attr].type or ir.BOOL, view, owner.id, node.attr)
 
 

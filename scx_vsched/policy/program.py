@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from scx_vsched.policy.ir import Function, ScalarType
     from scx_vsched.policy.mechanism import Mechanism, Stat
 
-__all__ = ["SCOPES", "Counter", "PolicyProgram", "State", "StateClass", "StateField", "Tunable"]
+__all__ = [
+    "SCOPES",
+    "Counter",
+    "PolicyProgram",
+    "Setting",
+    "State",
+    "StateClass",
+    "StateField",
+    "Tunable",
+]
 
 type Scope = Literal["task", "vcpu", "domain", "sched"]
 SCOPES: tuple[Scope, ...] = ("task", "vcpu", "domain", "sched")
@@ -41,12 +50,26 @@ class Tunable:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """What the user may set a field to, for each domain."""
+
+    min: int
+    max: int
+    unit: str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
 class StateField:
-    """A field of a state class; `type` is an IntType or BOOL, `default` what it begins with."""
+    """A field of a state class; `type` is an IntType or BOOL, `default` what it begins with.
+
+    One with a `setting` is changed by the user, and by nobody else.
+    """
 
     name: str
     type: ScalarType
     default: int
+    setting: Setting | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,10 @@ __all__ = [
     "code",
 ]
 
-_DECLARERS = {"counter", "histogram", "per_domain", "per_scheduler", "per_task", "per_vcpu"}
+_DECLARERS = {
+    *("counter", "histogram", "setting"),
+    *("per_domain", "per_scheduler", "per_task", "per_vcpu"),
+}
 
 LANGUAGE_NAMES = frozenset(
     {

@@ -33,6 +33,7 @@ __all__ = [
     "per_scheduler",
     "per_task",
     "per_vcpu",
+    "setting",
     "state_class",
 ]
 
@@ -143,6 +144,15 @@ def per_scheduler[S: State](state: type[S]) -> S:
     """There is one `state` for all: `self.name.field` in hooks."""
     found: S = _declared(state)
     return found
+
+
+def setting(default: int, *, min: int, max: int, doc: str, unit: str = "") -> int:  # noqa: A002
+    """Declares a field of domains' state that the user sets: `weight: u32 = setting(256, …)`.
+
+    Hooks read it. `scx_vsched domain set` changes it while the scheduler runs.
+    """
+    del min, max, doc, unit  # the compiler reads them from the syntax tree
+    return default
 
 
 def _declared(state: type[State]) -> Any:

@@ -30,6 +30,11 @@ def check_store(
         if check.names.locals.get(name, ir.BOOL) is None:
             raise Refused  # what it stands for was wrong
         return None
+    field = check.scope.states[found.state].cls.field(found.field)
+    if field is not None and field.setting:
+        raise check.reporter.refuse(
+            target, f"`{target.attr}` is set by the user", "keep what hooks change in another field"
+        )
     known = check.value(value, found.type, f"for `{target.attr}`")
     match known:
         # done at once: another vCPU may do the like at the same time

@@ -159,6 +159,10 @@ class Sched(_View):
     vcpus: u32 = _attr(1, "online vCPUs")
     domains: u32 = _attr(1, "domains' numbers are below this; numbers of gone ones are used again")
     mean_capacity: u32 = _attr(1024, "mean capacity of the online vCPUs", "1/1024")
+    first_rank: u64 = _attr(
+        0, "rank of the first that waits for any CPU, where `waits` says so", tracked=True
+    )
+    waits: bool = _attr(False, "somebody waits for any CPU; known to `run_ns`", tracked=True)
 
 
 @dataclass(frozen=True, slots=True)

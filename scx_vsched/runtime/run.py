@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scx_vsched.bpf.domains import Domains
 from scx_vsched.bpf.elf import read_object
 from scx_vsched.bpf.loader import AttachError, LoadError, check_tunables, read_meta
+from scx_vsched.domains.config import DomainFile, read_domains
+from scx_vsched.domains.keeper import Keeper
 from scx_vsched.errors import UserError
 from scx_vsched.runtime.display import JsonLines, LiveTable, TextLines, notice
 from scx_vsched.runtime.feeding import Feeding
@@ -29,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from scx_vsched.bpf.exit_info import ExitInfo
-    from scx_vsched.bpf.feed import Feed
     from scx_vsched.bpf.loader import Attached
+    from scx_vsched.bpf.model import ObjectMeta
     from scx_vsched.runtime.display import Display
     from scx_vsched.topology import Topology
 
@@ -48,8 +51,9 @@ class RunOptions:
     """What the command line says; `stats_s` is the interval of statistics, None for the default.
 
     The topology is at first as `topology_path` (a document of `scx_vsched probe`) or else the
-    machine says; with `probe` it follows what is measured meanwhile. With `explain` the last
-    decision about each task is noted.
+    machine says; with `probe` it follows what is measured meanwhile. `domains_path` is a file of
+    domains, for a scheduler of a host, which needs no topology. With `explain` the last decision
+    about each task is noted.
     """
 
     policy: str = DEFAULT_POLICY
@@ -58,6 +62,7 @@ class RunOptions:
     tunables: Mapping[str, int] = field(default_factory=dict)
     probe: bool = True
     topology_path: Path | None = None
+    domains_path: Path | None = None
     explain: bool = False
     stats_s: float | None = None
     stats_json: bool = False
@@ -138,8 +143,13 @@ class _Run:
         self._feeding = Feeding()
         self._stop = stop
         self._meta = read_meta(read_object(path), path)
+        self._keeper = _keeper(self._meta, options)
         self._reading = Reading(self._meta.policy)
         self._deadline: float | None = None
+
+    @property
+    def _is_host(self) -> bool:
+        return self._meta.mechanism == "host"
 
     def run(self) -> int:
         """Run it; the exit status."""
@@ -183,11 +193,11 @@ class _Run:
         What lasts from its first life to the end of its last is entered into `company`.
         """
         try:
-            with self._attached() as (running, feed):
+            with self._attached() as (running, following):
                 with self._reading.following(running):
                     if not self._reading.meter.running:
                         self._begin(company)
-                    with self._feeding.following(feed):
+                    with following:
                         info = self._watch(running, display)
                     running.detach()
                 return info or running.exit_info()
@@ -197,7 +207,7 @@ class _Run:
             return error.info  # it ended before it was at work
 
     @contextlib.contextmanager
-    def _attached(self) -> Iterator[tuple[Attached, Feed]]:
+    def _attached(self) -> Iterator[tuple[Attached, contextlib.AbstractContextManager[None]]]:
         options = self._options
         with fed(
             self._path,
@@ -216,8 +226,13 @@ class _Run:
                         f"{program.name}: {program.insns} instructions and {program.states} "
                         f"states verified in {program.time_us} us"
                     )
+            if isinstance(feed, Domains):
+                # before it is at work, so that nothing runs by the defaults
+                with self._keeper.following(feed), obj.attach() as running:
+                    yield running, contextlib.nullcontext()
+                return
             with obj.attach() as running:
-                yield running, feed
+                yield running, self._feeding.following(feed)
 
     def _begin(self, company: contextlib.ExitStack) -> None:
         """Start the clock, the statistics socket and the prober."""
@@ -226,13 +241,17 @@ class _Run:
             self._deadline = time.monotonic() + self._options.duration_s
         notice(f"{self._meta.policy} is at work; Ctrl-C ends it")
         meta = describe_stats(self._meta.stats, self._meta.histograms)
-        commands = tune_commands(self._meta, self._reading) | watch_commands(self._reading)
+        commands = tune_commands(self._meta, self._reading)
+        if self._is_host:
+            commands |= self._keeper.commands()
+        else:
+            commands |= watch_commands(self._reading)
         try:
             server = StatsServer(self._reading.answer, meta, self._options.socket_path, commands)
             company.enter_context(server)
         except UserError as error:  # a scheduler without the socket is still a scheduler
             notice(f"warning: {error.message}")
-        if self._options.probe:
+        if self._options.probe and not self._is_host:
             company.enter_context(self._feeding)
 
     def _watch(self, running: Attached, display: Display) -> ExitInfo | None:
@@ -242,6 +261,7 @@ class _Run:
         while not self._stop.is_set():
             if info := running.exit_info():
                 return info
+            self._keeper.sync()
             now = time.monotonic()
             if self._deadline and now >= self._deadline:
                 return None
@@ -251,6 +271,18 @@ class _Run:
             moments = [moment - now for moment in (self._deadline, due) if moment]
             self._stop.wait(max(0.0, min([_WATCH_S, *moments])))
         return None
+
+
+def _keeper(meta: ObjectMeta, options: RunOptions) -> Keeper:
+    """What keeps the domains; a scheduler of a guest has none."""
+    if options.domains_path is None:
+        return Keeper(meta, DomainFile())
+    if meta.mechanism != "host":
+        raise UserError(
+            f"policy {meta.policy} has no domains: it schedules a guest",
+            "take one of a host, for example --policy credit2",
+        )
+    return Keeper(meta, read_domains(options.domains_path, meta))
 
 
 def _display(options: RunOptions, policy: str) -> Display:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from scx_vsched.bpf.domains import Domains
 from scx_vsched.bpf.feed import Feed, feed_constants
 from scx_vsched.bpf.loader import SchedulerObject, misfit
 from scx_vsched.errors import UserError
@@ -45,10 +46,11 @@ def fed(
     decisions: int = 0,
     verifier_stats: bool = False,
     debug: bool = False,
-) -> Iterator[tuple[SchedulerObject, Feed]]:
+) -> Iterator[tuple[SchedulerObject, Feed | Domains]]:
     """The same with any `topology` (None: the claimed one), and what changes it from then on.
 
-    `decisions` is how many tasks' last decisions are noted.
+    A scheduler of a host has no use for a topology: what changes are its domains. `decisions` is
+    how many tasks' last decisions are noted.
     """
     claimed = claimed_topology()
     with SchedulerObject.open(path, debug=debug) as obj:
@@ -59,7 +61,11 @@ def fed(
             obj.keep_decisions(decisions)
         obj.load(verifier_stats=verifier_stats)
         with _fitting(obj):
-            feed = Feed(obj, topology or claimed, claimed)
+            feed = (
+                Domains(obj, obj.meta)
+                if obj.meta.mechanism == "host"
+                else Feed(obj, topology or claimed, claimed)
+            )
         yield obj, feed
 
 

@@ -59,7 +59,13 @@ _FLAGS = (
 _CLANG_FLAGS = ("-Wno-unknown-warning-option",)
 _KFUNCS = '#include "scx.h"'
 # Counters of the mechanism that must be 0 once no task is left.
-_COUNTERS = (("vcpus", "queued"), ("vcpus", "llc.queued"), ("groups", "active"))
+_COUNTERS = (
+    ("vcpus", "queued"),
+    ("vcpus", "llc.queued"),
+    ("groups", "active"),
+    ("pcpus", "queued"),
+)
+_PLACES = "vcpus"  # of the mechanism `guest` alone, whose groups count
 # Says of a vCPU that tasks may wait beside it although it is idle.
 _HIDDEN = ("usages", "hidden")
 _MAP = re.compile(r"\nstruct \{([^}]*)\} (\w+) SEC\(\"\.maps\"\);")
@@ -83,13 +89,19 @@ def simulated_source(rendered: str) -> str:
             kind = "SIM_MAP_QUEUE"
         entries.append(f"\t{kind}({name}),\n")
     known = {name for _, name in maps}
-    counters = [f"\tSIM_COUNTER({m}, {member}),\n" for m, member in _COUNTERS if m in known]
+    of_guest = _PLACES in known
+    counters = [
+        f"\tSIM_COUNTER({m}, {member}),\n"
+        for m, member in _COUNTERS
+        if m in known and (of_guest or m == "pcpus")
+    ]
     return (
         f"{rendered}\n/* The maps, for the simulator. */\n"
         f"const struct sim_map sim_maps[] = {{\n{''.join(entries)}}};\n"
         f"const u32 sim_nr_maps = {len(entries)};\n"
         f"const struct sim_counter sim_counters[] = {{\n{''.join(counters)}}};\n"
         f"const u32 sim_nr_counters = {len(counters)};\n"
+        + ("const u64 sim_parked = PARKED_DSQ;\n" if "#define PARKED_DSQ" in rendered else "")
         + (
             f"const struct sim_counter sim_hidden = SIM_COUNTER({', '.join(_HIDDEN)});\n"
             if _HIDDEN[0] in known

@@ -9,14 +9,16 @@ import ctypes
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from scx_vsched.bpf.render import tracked_fields
 from scx_vsched.errors import UserError
 from scx_vsched.policy.base import policy_class
 from scx_vsched.policy.ir import BoolType, Effect, Intrinsic, ViewType, VoidType, walk
 from scx_vsched.policy.views import VIEWS, field_info
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from scx_vsched.policy.base import Policy
     from scx_vsched.policy.ir import Function, Type
     from scx_vsched.policy.program import PolicyProgram
 
@@ -59,13 +61,14 @@ def _c_type(of: Type) -> str:
     return f"const struct {of.name.lower()}_view *" if isinstance(of, ViewType) else of.name
 
 
-def _struct(view: str) -> type[ctypes.Structure]:
+def _struct(view: str, tracked: Collection[str]) -> type[ctypes.Structure]:
     """The view as it lies in memory: templates/common/views.h.j2."""
     members = [
         (name, getattr(ctypes, f"c_{'u' * (not info.type.signed)}int{info.type.bits}"))
         if info.type
         else (name, ctypes.c_bool)
         for name, info in field_info(view).items()
+        if name in tracked or not info.tracked
     ]
     return type(view, (ctypes.Structure,), {"_fields_": members})
 
@@ -77,6 +80,7 @@ class Hooks:
     program: PolicyProgram
     tunables: Mapping[str, int] = field(default_factory=dict)
     error: BaseException | None = field(default=None, init=False)
+    _policy: Policy = field(init=False)
     _calls: list[tuple[Any, list[Any]]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -92,8 +96,9 @@ class Hooks:
                 "simulated machine: CPython has another",
                 "take the time from `sched.now_ns`, or run the compiled hooks",
             )
-        policy = policy_class(self.program)(**self.tunables)
-        structs = {view: _struct(view) for view in VIEWS}
+        policy = self._policy = policy_class(self.program)(**self.tunables)
+        tracked = tracked_fields(self.program)
+        structs = {view: _struct(view, tracked) for view in VIEWS}
         self._calls = [
             (
                 getattr(policy, hook.name),
@@ -109,13 +114,22 @@ class Hooks:
             return bool
         if not isinstance(of, ViewType):
             return of
-        view, struct, names = VIEWS[of.name], structs[of.name], list(field_info(of.name))
+        view, struct = VIEWS[of.name], structs[of.name]
+        names = [found[0] for found in struct._fields_]
 
         def read(address: int) -> Any:
             found = struct.from_address(address)
             return view(**{name: getattr(found, name) for name in names})
 
         return read
+
+    def set_domain(self, number: int, settings: Mapping[str, int]) -> None:
+        """As user space sets it in the compiled scheduler."""
+        for state in self.program.states:
+            for found in state.cls.fields:
+                if found.setting:
+                    setattr(getattr(self._policy, state.name)(number), found.name,
+                            settings[found.name])  # fmt: skip
 
     def call(self, number: int, arguments: Sequence[int], failed: Any) -> int:
         """The hook's answer, as the engine asks for it; an exception sets `failed`."""

@@ -9,6 +9,7 @@ from ctypes import c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from scx_vsched.bpf.domains import STATE_MAP
 from scx_vsched.bpf.feed import Feed
 from scx_vsched.bpf.libbpf import BpfError
 from scx_vsched.sim import layout
@@ -63,6 +64,10 @@ class Library:
 
     def map(self, name: str) -> _Table:
         """The array map called `name`; KeyError without one."""
+        if name == STATE_MAP:  # a variable of the object, which is a map in the kernel
+            return _Table(
+                ctypes.addressof(ctypes.c_char.in_dll(self._library, "policy_domains")), 1, 0
+            )
         entries, size = c_uint32(), c_uint32()
         address = self._library.sim_map_values(
             name.encode(), ctypes.byref(entries), ctypes.byref(size)

@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from scx_vsched.bpf.domains import HOST, Domains
 from scx_vsched.sim import layout
 from scx_vsched.sim.library import Feeder, Library
 from scx_vsched.sim.tables import load_table, machine_table, options_table
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from scx_vsched.bpf.model import ObjectMeta
     from scx_vsched.sim.hooks import Hooks
     from scx_vsched.sim.machine import Machine
     from scx_vsched.sim.workload import Workload
@@ -176,6 +178,21 @@ def _outcome(result: layout.Result, load: Workload, stats: dict[str, int]) -> Ou
     )
 
 
+def _define_domains(
+    library: Library, meta: ObjectMeta, load: Workload, hooks: Hooks | None
+) -> None:
+    """As user space does it; the id of a group is its number plus 1 (engine/main.c)."""
+    written = (hooks.set_domain,) if hooks else ()
+    domains = Domains(library, meta, *written)  # type: ignore[arg-type]
+    for number, group in enumerate(load.groups):
+        if group.domain is None:
+            continue
+        if number:
+            domains.define(f"group{number}", number + 1, group.domain)
+        else:
+            domains.change(HOST, group.domain)
+
+
 def simulate(
     library_path: Path,
     machine: Machine,
@@ -185,12 +202,14 @@ def simulate(
     tunables: Mapping[int, int] | None = None,
     stat_names: Sequence[str] = (),
     hooks: Hooks | None = None,
+    meta: ObjectMeta | None = None,
 ) -> Outcome:
     """Runs `load` on `machine` under the scheduler in `library_path`.
 
     `tunables` are by their place in the object's description, `stat_names` in the order of the map
-    `stats`; `hooks` are computed in CPython. Raises UserError for tables that contradict each
-    other, and what a hook raised; what goes wrong within the run is the outcome's `failure`.
+    `stats`; `hooks` are computed in CPython. `meta` describes the scheduler's object. Raises
+    UserError for tables that contradict each other, and what a hook raised; what goes wrong within
+    the run is the outcome's `failure`.
     """
     tables = machine_table(machine), load_table(load, machine), options_table(options)
     library = Library(library_path)
@@ -200,11 +219,14 @@ def simulate(
             library.set_constant("nr_vcpu_ids", len(machine.vcpus))
             library.set_constant("tick_ns", machine.tick_ns, 8)
             library.set_constant("watchdog_ms", options.timeout_ms)
-            feeder = Feeder(library, machine)
-            tables[-1].feed = layout.FEED(feeder.update)
             if hooks:
                 tables[-1].hook = layout.HOOK(hooks.call)
-            tables[-1].probed = layout.PROBED(feeder.probed)
+            if meta and meta.mechanism == "host":
+                _define_domains(library, meta, load, hooks)
+            else:
+                feeder = Feeder(library, machine)
+                tables[-1].feed = layout.FEED(feeder.update)
+                tables[-1].probed = layout.PROBED(feeder.probed)
             for slot, value in (tunables or {}).items():
                 library.set_tunable(slot, struct.pack("=q" if value < 0 else "=Q", value))
         if not result.failed:

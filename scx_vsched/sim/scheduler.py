@@ -42,6 +42,7 @@ class Scheduler:
     tunables: Mapping[int, int] = field(default_factory=dict)  # by place in the description
     hooks: Hooks | None = None  # computed in CPython
     ops_flags: tuple[str, ...] = ()
+    meta: ObjectMeta | None = None  # of its object
 
     @property
     def is_default(self) -> bool:
@@ -61,6 +62,7 @@ class Scheduler:
             tunables=self.tunables,
             stat_names=self.stat_names,
             hooks=self.hooks,
+            meta=self.meta,
         )
 
 
@@ -97,6 +99,7 @@ def compiled(
             build_library(program, without, kernel, sanitize=sanitize, cpython=cpython),
             tuple(stat.name for stat in meta.stats),
             ops_flags=meta.ops_flags,
+            meta=meta,
         ),
         program,
         meta,

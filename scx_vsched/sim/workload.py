@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from scx_vsched.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "DISTRIBUTIONS",
@@ -90,10 +94,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A control group; the first is the root, parents come before their children."""
+    """A control group; the first is the root, parents come before their children.
+
+    With `domain` it is a domain of a host's scheduler, by these settings; the root's are those of
+    domain 0.
+    """
 
     parent: int = 0
     weight: int = 100
+    domain: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,7 +249,7 @@ def parse_workload(text: str, name: str, machine: Machine) -> Workload:
             groups=(
                 Group(),
                 *(
-                    Group(int(row.get("parent", 0)), int(row.get("weight", 100)))
+                    Group(int(row.get("parent", 0)), int(row.get("weight", 100)), row.get("domain"))
                     for row in reader.rows("group")
                 ),
             ),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scx_vsched.bpf.feed import Feed
 from scx_vsched.runtime.histograms import Histogram, summaries
 from scx_vsched.runtime.session import fed
 
@@ -51,13 +52,14 @@ def attached(
 ) -> Iterator[Scheduler]:
     """The scheduler in `object_path` at work for the length of the block.
 
-    It begins with `topology` (None: the claimed one), and follows what `feeding` measures.
+    It begins with `topology` (None: the claimed one), and follows what `feeding` measures;
+    a scheduler of a host has no use for either.
     """
     with fed(Path(object_path), topology=topology, tunables=tunables) as (obj, feed):
         started = time.monotonic()
         with obj.attach() as running, contextlib.ExitStack() as company:
             attach_ms = (time.monotonic() - started) * 1000
-            if feeding is not None:
+            if feeding is not None and isinstance(feed, Feed):
                 company.enter_context(feeding)
                 company.enter_context(feeding.following(feed))
             yield Scheduler(obj.meta.policy, running, attach_ms)

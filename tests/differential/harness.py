@@ -17,8 +17,9 @@ from scx_vsched.bpf.kept import describe_kept
 from scx_vsched.bpf.render import include_dir
 from scx_vsched.policy.emit_c import emit_c
 from scx_vsched.policy.ir import ViewType
+from scx_vsched.policy.mechanism import guest
 from scx_vsched.policy.types import INT_TYPES
-from scx_vsched.policy.views import VIEWS, field_info
+from scx_vsched.policy.views import VIEWS, FieldInfo, field_info
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,12 +114,18 @@ __noinline int snap(u32 slot, u64 result)
 """
 
 
+def known_fields(view: str) -> list[FieldInfo]:
+    """The fields of a view that the mechanism `guest` knows, on which the random policies run."""
+    lacking = guest.lacks.get(view, frozenset())
+    return [found for found in field_info(view).values() if found.name not in lacking]
+
+
 def view_declarations() -> str:
     """The views as flat structs with the accessors that generated code calls."""
     lines = []
     for view in VIEWS:
         struct = f"struct {view.lower()}_view"
-        fields = field_info(view).values()
+        fields = known_fields(view)
         lines.append(f"{struct} {{")
         lines += [f"\t{f.type.name if f.type else 'bool'} {f.name};" for f in fields]
         if view == "Task":
@@ -179,9 +186,7 @@ def input_struct(views: dict[str, str], scalars: dict[str, str]) -> type[ctypes.
     """One input of all functions, laid out as C does."""
     members: list[tuple[str, Any]] = []
     for name, view in views.items():
-        fields = [
-            (f.name, C_TYPES[f.type.name if f.type else "bool"]) for f in field_info(view).values()
-        ]
+        fields = [(f.name, C_TYPES[f.type.name if f.type else "bool"]) for f in known_fields(view)]
         if view == "Task":
             fields.append(("policy", ctypes.c_uint64))
         members.append((name, type(view, (ctypes.Structure,), {"_fields_": fields})))

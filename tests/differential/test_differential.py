@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import kept
 import pytest
-from harness import DRAWS, harness_source, input_struct, snapshot_struct
+from harness import DRAWS, harness_source, input_struct, known_fields, snapshot_struct
 from in_bpf import run_object
 from minimise import minimise
 from programs import BOOL, SCALARS, TYPES, Evaluator, Function, Generator, Type, limits, name_of
@@ -35,7 +35,7 @@ from scx_vsched.errors import UserError
 from scx_vsched.policy import Task, emit_c, world
 from scx_vsched.policy.base import policy_class
 from scx_vsched.policy.compiler import compile_source
-from scx_vsched.policy.views import VIEWS, field_info
+from scx_vsched.policy.views import VIEWS
 from scx_vsched.vm.boot import run_job
 from scx_vsched.vm.job import Job, Step
 
@@ -49,7 +49,7 @@ PAIRS, MANY_PAIRS = 5_000, 50_000  # at least, and with --long; one batch is 2,5
 LARGEST = 5000  # characters of a function; with its helpers it stays within the compiler's limits
 VIEW_PARAMETERS = {"task": "Task", "running": "Task", "vcpu": "VCpu", "sched": "Sched"}
 FIELDS: dict[str, dict[str, Type]] = {
-    view: {f.name: TYPES[f.type.name] if f.type else BOOL for f in field_info(view).values()}
+    view: {f.name: TYPES[f.type.name] if f.type else BOOL for f in known_fields(view)}
     for view in VIEWS
 }
 INT_NAMES = sorted(TYPES.keys() - {"bool"})

@@ -649,23 +649,10 @@ static __always_inline u32 nice_weight(const struct task_struct *p)
  * `active` of a group is the sum of the weights of its runnable tasks and active child groups.
  */
 
+/* ---- A number for each cgroup: its index in the mechanism's array `groups` ---- */
+
 #define MAX_GROUPS 16384
-#define MAX_GROUP_DEPTH 12 /* deeper groups share as their ancestor at this depth */
-#define GROUP_WEIGHT_DFL 100 /* cpu.weight of a group that nobody configured */
-
-struct group {
-	u64 active;
-	u64 counted; /* what this group adds to its parent's `active` now */
-	u32 weight; /* cpu.weight: 1 to 10000 */
-	u32 parent; /* index; 0 is the root */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MAX_GROUPS);
-	__type(key, u32);
-	__type(value, struct group);
-} groups SEC(".maps");
+#define MAX_GROUP_DEPTH 12 /* deeper groups count as their ancestor at this depth */
 
 /* A cgroup's index in `groups`. */
 struct {
@@ -692,6 +679,43 @@ static __always_inline u32 group_index(const struct cgroup *cgrp)
 
 	return index ? *index : 0;
 }
+
+/* An index for a new cgroup; MAX_GROUPS and more where all are taken. */
+static __always_inline u32 claim_group(void)
+{
+	u32 index = 0;
+
+	if (bpf_map_pop_elem(&free_groups, &index))
+		index = __sync_add_and_fetch(&nr_groups_used, 1);
+	return index;
+}
+
+static __always_inline void forget_group(const struct cgroup *cgrp)
+{
+	u64 id = cgrp->kn->id;
+	u32 index = group_index(cgrp);
+
+	if (!index)
+		return;
+	bpf_map_delete_elem(&group_of_cgroup, &id);
+	bpf_map_push_elem(&free_groups, &index, 0);
+}
+
+#define GROUP_WEIGHT_DFL 100 /* cpu.weight of a group that nobody configured */
+
+struct group {
+	u64 active;
+	u64 counted; /* what this group adds to its parent's `active` now */
+	u32 weight; /* cpu.weight: 1 to 10000 */
+	u32 parent; /* index; 0 is the root */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_GROUPS);
+	__type(key, u32);
+	__type(value, struct group);
+} groups SEC(".maps");
 
 /* Unit of `group.weight` in that of task weights: 100 is as much as one nice-0 task. */
 static __always_inline u64 group_weight(const struct group *group)
@@ -798,13 +822,12 @@ s32 vsched_cgroup_init(u64 *ctx)
 	struct cgroup_subsys_state *parent = cgrp->self.parent;
 	u64 id = cgrp->kn->id;
 	struct group *group;
-	u32 index = 0;
+	u32 index;
 
 	/* the root keeps index 0: its tasks are not scaled */
 	if (!parent)
 		return 0;
-	if (bpf_map_pop_elem(&free_groups, &index))
-		index = __sync_add_and_fetch(&nr_groups_used, 1);
+	index = claim_group();
 	group = bpf_map_lookup_elem(&groups, &index);
 	/* beyond MAX_GROUPS a group's tasks compete as those of the root */
 	if (!group)
@@ -819,14 +842,7 @@ s32 vsched_cgroup_init(u64 *ctx)
 SEC("struct_ops.s/cgroup_exit")
 void vsched_cgroup_exit(u64 *ctx)
 {
-	struct cgroup *cgrp = (void *)ctx[0];
-	u64 id = cgrp->kn->id;
-	u32 index = group_index(cgrp);
-
-	if (!index)
-		return;
-	bpf_map_delete_elem(&group_of_cgroup, &id);
-	bpf_map_push_elem(&free_groups, &index, 0);
+	forget_group((void *)ctx[0]);
 }
 
 SEC("struct_ops/cgroup_move")
@@ -1032,7 +1048,7 @@ static __always_inline bool hook_balances(const struct vcpu_view *vcpu,
 
 #pragma clang diagnostic pop
 
-#line 1035 "vsched_fifo.bpf.c"
+#line 1051 "vsched_fifo.bpf.c"
 /* ---- A task's virtual time ---- */
 
 static __always_inline struct task_ctx *task_ctx(struct task_struct *p)

@@ -129,6 +129,8 @@ static void check_stranded(struct dsq *dsq)
 	struct task *t = dsq_first(dsq);
 	u32 vcpu;
 
+	if (&sim_parked && dsq->id == sim_parked)
+		return;
 	/* while bypassing a task may have to wait for its vCPU's next look */
 	if (!t || sim.bypassing || (vcpu = idle_for(t)) == NONE || t->p.migration_disabled) {
 		dsq->stranded_since = 0;

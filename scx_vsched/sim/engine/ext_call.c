@@ -63,7 +63,7 @@ s32 call_op(void *op, u32 context, u64 a, u64 b, u64 c)
 /* bpf_timer_cb(): no operation of the scheduler's, and no lock is held */
 void ext_call_timer(struct hrtimer *t)
 {
-	struct running_op before = enter(t->callback, CTX_REST);
+	struct running_op before = enter(t->callback, CTX_REST | CTX_UNLOCKED);
 
 	t->callback(NULL, &t->key, t->value);
 	leave(before);

@@ -2,7 +2,7 @@
 /*
  * bpf_timer: a callback in a soft interrupt of the vCPU that started the timer. One that is due
  * while the host keeps the vCPU away comes as soon as it is back; a halted vCPU is woken for it.
- * kernel/bpf/helpers.c, bpf_timer_start() and bpf_timer_cb().
+ * kernel/bpf/helpers.c, bpf_timer_start(), bpf_timer_cancel() and bpf_timer_cb().
  */
 #include "api.h"
 
@@ -66,6 +66,7 @@ long bpf_timer_cancel(struct bpf_timer *timer)
 
 	event_cancel(&t->event);
 	list_del(&t->node);
+	t->callback = NULL; /* drop_prog_refcnt(): until it is set again the timer cannot be started */
 	return 0;
 }
 

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from harness import kept_declarations
+from harness import kept_declarations, known_fields
 
 from scx_vsched.bpf.render import include_dir
 from scx_vsched.policy.base import policy_class
@@ -14,7 +14,7 @@ from scx_vsched.policy.compiler import compile_source
 from scx_vsched.policy.diagnostics import Diagnostic, PolicyError
 from scx_vsched.policy.emit_c import emit_c
 from scx_vsched.policy.ir import ViewType, VoidType
-from scx_vsched.policy.views import VIEWS, Sched, Task, VCpu, field_info
+from scx_vsched.policy.views import VIEWS, Sched, Task, VCpu
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +81,7 @@ def declarations(program: PolicyProgram) -> str:
     lines.append(before)
     for view in VIEWS:
         struct = f"struct {view.lower()}_view"
-        fields = [(f.name, f.type.name if f.type else "bool") for f in field_info(view).values()]
+        fields = [(f.name, f.type.name if f.type else "bool") for f in known_fields(view)]
         pointer = ["\tstruct policy_task *policy;"] * (view == "Task")
         members = [f"\t{kind} {name};" for name, kind in fields]
         lines += [f"{struct} {{", *members, *pointer, "};"]

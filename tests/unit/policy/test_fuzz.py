@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import policy_text
 import pytest
+from harness import known_fields
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from programs import BOOL, TYPES, Generator
@@ -24,7 +25,7 @@ from scx_vsched.policies import builtin_policies, gallery_policies
 from scx_vsched.policy.compiler import compile_file, compile_source
 from scx_vsched.policy.diagnostics import PolicyError
 from scx_vsched.policy.emit_python import emit_python
-from scx_vsched.policy.views import VIEWS, field_info
+from scx_vsched.policy.views import VIEWS
 
 if TYPE_CHECKING:
     from scx_vsched.policy.program import PolicyProgram
@@ -66,7 +67,7 @@ def corpus() -> list[str]:
     texts += [text for text in examples if "(Policy):" in text]
     texts.append((Path(__file__).parent / "sample_policy.py").read_text(encoding="utf-8"))
     fields = {
-        view: {f.name: TYPES[f.type.name] if f.type else BOOL for f in field_info(view).values()}
+        view: {f.name: TYPES[f.type.name] if f.type else BOOL for f in known_fields(view)}
         for view in VIEWS
     }
     views = {"task": "Task", "vcpu": "VCpu", "sched": "Sched"}

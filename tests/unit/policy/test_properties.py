@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import policy_text
+from harness import known_fields
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from programs import BOOL, SCALARS, TYPES, Evaluator, Function, Generator, Type, limits, name_of
@@ -14,11 +15,11 @@ from scx_vsched.policy import ir
 from scx_vsched.policy.base import policy_class
 from scx_vsched.policy.bounds import Interval, interval, trips
 from scx_vsched.policy.compiler import compile_source
-from scx_vsched.policy.views import VIEWS, field_info
+from scx_vsched.policy.views import VIEWS
 
 VIEW_PARAMETERS = {"task": "Task", "vcpu": "VCpu", "sched": "Sched"}
 FIELDS: dict[str, dict[str, Type]] = {
-    view: {f.name: TYPES[f.type.name] if f.type else BOOL for f in field_info(view).values()}
+    view: {f.name: TYPES[f.type.name] if f.type else BOOL for f in known_fields(view)}
     for view in VIEWS
 }
 TUNABLES: dict[str, Type] = {"trips": (64, False), "bias": (64, True)}

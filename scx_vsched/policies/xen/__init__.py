@@ -1,0 +1,1 @@
+"""Xen's schedulers, for the mechanism `host`."""
