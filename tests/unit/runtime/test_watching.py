@@ -227,22 +227,22 @@ def test_records_are_read_by_the_names_of_their_members(tmp_path: Path) -> None:
     out = tmp_path / "vsched.o"
     build(builtin_policies()["vsched"], out)
     btf = Btf(section_of(read_object(out), ".BTF"))
-    struct_id = next(t.id for t in btf.types if t.name == "decision")
+    struct_id = next(t.id for t in btf if t.name == "decision")
     layout = Layout(btf, struct_id)
     raw = struct.pack("=QiiiHH", 5, -7, 2, 1, 3, 4)
     assert layout.read(raw) == {
         "at_ns": 5, "pid": -7, "vcpu": 2, "source": 1, "stat": 3, "before": 4,
     }  # fmt: skip
-    vcpu = Layout(btf, next(t.id for t in btf.types if t.name == "vcpu"))
+    vcpu = Layout(btf, next(t.id for t in btf if t.name == "vcpu"))
     names = vcpu.read(bytes(btf.size(vcpu_id(btf)))).keys()
     assert set(VCPU) <= set(names), "as watching.py asks for them"
-    activity = Layout(btf, next(t.id for t in btf.types if t.name == "activity"))
+    activity = Layout(btf, next(t.id for t in btf if t.name == "activity"))
     assert set(ACTIVITY) <= set(activity.read(bytes(64)))
     assert watching.DECISIONS
 
 
 def vcpu_id(btf: Btf) -> int:
-    return next(t.id for t in btf.types if t.name == "vcpu")
+    return next(t.id for t in btf if t.name == "vcpu")
 
 
 def section_of(data: bytes, name: str) -> bytes:
