@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - cases are read by the annotations
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from scx_vsched.errors import UserError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = [
     "DISTRIBUTIONS",
