@@ -141,17 +141,17 @@ class Credit(Policy):
         return u64(ahead) * 2 + (1 if previous else 0)
 
     def on_timer(self, sched: Sched) -> u64:
-        """A round of accounting begins."""
+        """A round of accounting begins; one that comes late delays no others."""
         pool = self.pool
         pool.number += 1
-        pool.due_ns = sched.now_ns + self.slice_ms * MS
+        pool.due_ns = max(pool.due_ns + self.slice_ms * MS, sched.now_ns + self.slice_ms * MS // 2)
         pool.weights = pool.next_weights
         pool.uncapped = pool.next_uncapped
         pool.surplus_ns = pool.next_surplus_ns
         pool.next_weights = 0
         pool.next_uncapped = 0
         pool.next_surplus_ns = 0
-        return self.slice_ms * MS
+        return pool.due_ns - sched.now_ns
 
     def on_account(self, domain: u32, sched: Sched) -> None:
         """Pays each vCPU of an active domain its share of the CPUs' time, at most its cap."""

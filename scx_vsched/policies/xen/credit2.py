@@ -19,7 +19,8 @@ from scx_vsched.policy import (
 
 MS = 1_000_000
 INIT: s64 = 10 * MS  # credit that a reset gives
-CARRY_OVER: s64 = 500_000  # credit that is kept beyond that
+CARRY_OVER: s64 = 500_000  # credit that a sleeper keeps beyond that
+MOST: s64 = 4 * INIT  # credit that who is runnable may have
 SHORTEST: s64 = 500_000  # ns
 LONGEST: s64 = 10 * MS  # ns
 PERIOD: u64 = 10 * MS  # ns in which a cap holds
@@ -80,6 +81,7 @@ class Credit2(Policy):
             unit.started_ns = 1
             unit.resets = self.queue.resets
         self.settle(task)
+        unit.credit_ns = min(unit.credit_ns, INIT + CARRY_OVER)
 
     def on_sleep(self, task: Task, sched: Sched) -> None:
         """What it has in hand goes back to its domain."""
@@ -165,10 +167,11 @@ class Credit2(Policy):
 
     def on_timer(self, sched: Sched) -> u64:
         """Caps are renewed, and the largest weight is looked up."""
-        self.queue.due_ns = sched.now_ns + PERIOD
+        # a timer that comes late delays the following ones no more
+        self.queue.due_ns = max(self.queue.due_ns + PERIOD, sched.now_ns + PERIOD // 2)
         self.queue.most_weight = max(self.queue.next_weight, 1)
         self.queue.next_weight = 1
-        return PERIOD
+        return self.queue.due_ns - sched.now_ns
 
     def on_account(self, domain: u32, sched: Sched) -> None:
         """A domain gets its cap's worth for the next period; debts stay."""
@@ -183,11 +186,10 @@ class Credit2(Policy):
         return s64(PERIOD * self.dom(domain).cap // 100)
 
     def settle(self, task: Task) -> None:
-        """Takes the credit of the resets that it has missed, up to what may be carried over."""
+        """Takes the credit of the resets that it has missed."""
         unit = self.unit(task)
         missed = self.queue.resets - unit.resets
         if missed == 0:
             return
         unit.resets = self.queue.resets
-        unit.credit_ns += s64(min(missed, 1000)) * INIT
-        unit.credit_ns = min(unit.credit_ns, INIT + CARRY_OVER)
+        unit.credit_ns = min(unit.credit_ns + s64(min(missed, 1000)) * INIT, MOST)

@@ -197,7 +197,10 @@ def test_credit2_resets_when_the_next_has_no_credit() -> None:
     assert made.resets.value == 1
     assert made.unit(task(1)).credit_ns == 10 * MS
     made.settle(task(2))
-    assert made.unit(task(2)).credit_ns == 10 * MS + 500 * US  # what may be carried over
+    assert made.unit(task(2)).credit_ns == 19 * MS  # whose turn comes first stays first
+    made.on_sleep(task(2), at(3))
+    made.on_wake(task(2), at(4))
+    assert made.unit(task(2)).credit_ns == 10 * MS + 500 * US  # what a sleeper may carry over
 
 
 def test_credit2_keeps_the_order_of_those_that_wait_over_a_reset() -> None:
