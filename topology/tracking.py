@@ -27,8 +27,10 @@ _AGREE_ERRORS = 2.5
 _MOVES = 9
 _MOVE_FACTOR = 3.0
 _CALM_FACTOR = 1.5
-# So many samples in a row that agree are a change; more where errors alone would not tell.
+# So many samples in a row that agree are a change; more where errors alone would not tell, and of
+# looks that saw too few cycles for an error: noise that comes twice would pass for a change.
 _CONFIRMED, _CONFIRMED_SMALL = 2, 3
+_FEW_CYCLES = 2
 # After so many looks that agree with nothing the newest counts: the share itself is unsteady.
 _MAX_LOOKS = 4
 # What is published stays while the mean is nearer than this (share), or than its noise explains.
@@ -84,7 +86,8 @@ class ShareTracker:
         tolerance = _tolerance(_JUMP_ERRORS, sample.error, self.error)
         off = abs(sample.share - self.mean)
         if off > max(tolerance, self._restless()):
-            return self._doubt(sample, _CONFIRMED)
+            certain = sample.cycles > _FEW_CYCLES
+            return self._doubt(sample, _CONFIRMED if certain else _CONFIRMED_SMALL)
         if off > self._calm():
             return self._doubt(sample, _CONFIRMED_SMALL)
         self._candidates = []

@@ -214,7 +214,7 @@ def test_the_state_of_running_tasks_is_kept_only_where_a_hook_looks() -> None:
     program = compile_source(HEAD + looks, "example.py")
     assert describe_kept(program, ("preemption",)).afar
     assert not describe_kept(program, ()).afar
-    assert "note_policy_running(tctx, place->id);" in render(program)
+    assert "note_policy_running(tctx, tctx->group, place->id);" in render(program)
     assert not describe_kept(compile_source(text("return 0"), "e.py"), ("preemption",)).afar
 
 
