@@ -267,7 +267,7 @@ def verify_command(
     """
     from rich.console import Console
 
-    from scx_vsched.policies import builtin_policies, xen_policies
+    from scx_vsched.policies import builtin_policies
     from scx_vsched.vm import baseline as record
     from scx_vsched.vm import verify_report
     from scx_vsched.vm.kernels import SERIES
@@ -279,9 +279,7 @@ def verify_command(
     recorded = record.load_baseline(path)
     with step("Verifying", quiet) as say:
         chosen = _chosen_kernels(SERIES if every else tuple(kernels.split(",")), fetch, say)
-        reports = verify(
-            policy or [*builtin_policies(), *xen_policies()], chosen, accelerator=accel, say=say
-        )
+        reports = verify(policy or list(builtin_policies()), chosen, accelerator=accel, say=say)
     measured = instructions(reports)
     comparison = record.compare(recorded, measured)
     if update_baseline:

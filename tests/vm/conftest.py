@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Those that are alone come last, so that nobody has to wait for them."""
+    if not config.getoption("--long"):
+        held = [item for item in items if item.get_closest_marker("unproven")]
+        config.hook.pytest_deselected(items=held)
+        items[:] = [item for item in items if not item.get_closest_marker("unproven")]
     items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
 
 

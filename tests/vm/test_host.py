@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from scx_vsched.vm.boot import Outcome
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.alone, pytest.mark.unproven]
 
 CPUS = 2
 SECONDS = 10.0
