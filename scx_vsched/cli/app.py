@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,14 @@ _GROUPS = frozenset(
 class _LazyGroup(TyperGroup):
     """Imports a subcommand's module when it is asked for: `run` in a slow guest needs no other."""
 
+    _listing = False  # the help wants a line of each, not its options
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """As ever, without making commands out of the subcommands."""
+        self._listing = True
+        super().format_help(ctx, formatter)
+        self._listing = False
+
     def list_commands(self, ctx: Any) -> list[str]:
         """The subcommands in the order of the help."""
         return list(_COMMANDS)
@@ -34,12 +43,21 @@ class _LazyGroup(TyperGroup):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"scx_vsched.cli.{cmd_name}")
+        if self._listing:
+            return TyperCommand(cmd_name, help=_help_of(module.app))
         convert: Callable[[typer.Typer], Any] = (
             typer.main.get_group if cmd_name in _GROUPS else typer.main.get_command
         )
         command = convert(module.app)
         command.name = cmd_name
         return command
+
+
+def _help_of(subcommand: typer.Typer) -> str:
+    """What typer would show: a group's own words, a command's docstring."""
+    if isinstance(subcommand.info.help, str):
+        return subcommand.info.help
+    return inspect.getdoc(subcommand.registered_commands[0].callback) or ""
 
 
 def _version(wanted: bool) -> None:

@@ -37,7 +37,7 @@ def outcome(
         [Step(f"guest_techniques:{name}", path, name) for name in names],
         files={"vsched.bpf.o": built},
         shape=Shape(cpus="4"),
-        timeout_s=300,
+        timeout_s=600,
     )
 
 
