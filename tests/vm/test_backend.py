@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.vm
 
 SECONDS = 2.0
-POLICIES = ("fifo", "vsched")
+POLICIES = ("fifo", "core")
 
 
 @pytest.fixture(scope="module", params=["oldest", "newest"])
@@ -47,7 +47,7 @@ def outcome(
         for name in POLICIES
     ]
     steps.append(Step("guest_record:watch", {"seconds": SECONDS}, "watch"))
-    return guests.run(request.param, steps, files=files, timeout_s=240)
+    return guests.run(request.param, steps, files=files, timeout_s=600)
 
 
 def value(outcome: Outcome, name: str) -> Any:
