@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scx_vsched.cli import vm_lab
-from scx_vsched.cli.settings import parse_settings
+from scx_vsched.cli import vm_costs, vm_lab
+from scx_vsched.cli.settings import BackendOption, parse_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,7 @@ app = typer.Typer(
 
 app.command("profiles")(vm_lab.profiles_command)
 app.command("accuracy")(vm_lab.accuracy_command)
+app.command("costs")(vm_costs.costs_command)
 
 _Kernel = Annotated[
     str,
@@ -250,6 +251,7 @@ def verify_command(
             "--baseline", help="Record to compare with (default: tests/vm/baseline.json)."
         ),
     ] = None,
+    backend: BackendOption = "clang",
     update_baseline: Annotated[
         bool, typer.Option("--update-baseline", help="Write what was measured to the record.")
     ] = False,
@@ -279,7 +281,13 @@ def verify_command(
     recorded = record.load_baseline(path)
     with step("Verifying", quiet) as say:
         chosen = _chosen_kernels(SERIES if every else tuple(kernels.split(",")), fetch, say)
-        reports = verify(policy or list(builtin_policies()), chosen, accelerator=accel, say=say)
+        reports = verify(
+            policy or list(builtin_policies()),
+            chosen,
+            backend=backend,
+            accelerator=accel,
+            say=say,
+        )
     measured = instructions(reports)
     comparison = record.compare(recorded, measured)
     if update_baseline:
