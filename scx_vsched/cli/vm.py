@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scx_vsched.cli import vm_costs, vm_lab
-from scx_vsched.cli.settings import BackendOption, parse_settings
+from scx_vsched.cli.settings import (
+    BackendOption,
+    NoProbeOption,
+    TopologyOption,
+    parse_settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,18 +142,8 @@ def run_command(
     tunables: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a tunable.")
     ] = None,
-    no_probe: Annotated[
-        bool,
-        typer.Option("--no-probe", help="Measure no vCPU: the scheduler takes the VM's claims."),
-    ] = False,
-    topology: Annotated[
-        Path | None,
-        typer.Option(
-            "--topology",
-            metavar="FILE",
-            help="Measure no vCPU: the scheduler takes a document of `scx_vsched probe`.",
-        ),
-    ] = None,
+    no_probe: NoProbeOption = False,
+    topology: TopologyOption = None,
     cpus: _Cpus = None,
     memory: _Memory = None,
     profile: Annotated[
