@@ -234,7 +234,9 @@ def verify_command(
     kernels: Annotated[
         str, typer.Option("--kernels", metavar="LIST", help="Kernels, with commas between them.")
     ] = "6.12,6.18,newest",
-    every: Annotated[bool, typer.Option("--all", help="Every supported series.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every supported series, and the gallery's policies too.")
+    ] = False,
     fetch: Annotated[bool, typer.Option("--fetch", help="Fetch series that are missing.")] = False,
     policy: Annotated[
         list[str] | None,
@@ -259,12 +261,13 @@ def verify_command(
 ) -> None:
     """Load every policy with every combination of features on each kernel.
 
+    Those of the gallery, which differ in their hooks alone, with all features and with none.
     Fails when an object does not load or work, or when a program costs the verifier much more than
     recorded.
     """
     from rich.console import Console
 
-    from scx_vsched.policies import builtin_policies
+    from scx_vsched.policies import builtin_policies, gallery_policies, xen_policies
     from scx_vsched.vm import baseline as record
     from scx_vsched.vm import verify_report
     from scx_vsched.vm.kernels import SERIES
@@ -274,10 +277,11 @@ def verify_command(
 
     path = baseline or PACKAGE_ROOT / "tests" / "vm" / "baseline.json"
     recorded = record.load_baseline(path)
+    named = [*builtin_policies(), *xen_policies(), *(gallery_policies() if every else ())]
     with step("Verifying", quiet) as say:
         chosen = _chosen_kernels(SERIES if every else tuple(kernels.split(",")), fetch, say)
         reports = verify(
-            policy or list(builtin_policies()),
+            policy or named,
             chosen,
             backend=backend,
             accelerator=accel,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scx_vsched.bpf.build import build
-from scx_vsched.policies import resolve_policy
+from scx_vsched.policies import gallery_policies, resolve_policy
 from scx_vsched.policy.compiler import compile_file
 from scx_vsched.vm.boot import VmLost, VmTimeout, run_job
 from scx_vsched.vm.job import GUEST_DIR, Job, Step
@@ -139,6 +139,7 @@ def build_all(
 ) -> list[Built]:
     """Build each policy (name or file) with every combination of features into `out`.
 
+    Policies of the gallery differ in their hooks alone: they are built with all and with none.
     What pythonbpf compiled is called otherwise, since it costs the verifier otherwise.
 
     Raises:
@@ -150,7 +151,8 @@ def build_all(
         program = compile_file(path)
         every = program.features
         called = program.name if backend == "clang" else f"{program.name} by {backend}"
-        for features in feature_sets(every):
+        few = path in gallery_policies().values()
+        for features in [every, ()] if few else feature_sets(every):
             target = out / f"{number}-{'-'.join(features) or 'none'}.bpf.o"
             jobs.append((path, every, Built(called, features, features == every, target)))
 
