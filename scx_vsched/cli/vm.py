@@ -255,6 +255,10 @@ def verify_command(
     markdown: Annotated[
         Path | None, typer.Option("--markdown", help="Also write the tables to this file.")
     ] = None,
+    before: Annotated[
+        Path | None,
+        typer.Option("--from", help="Add to what was verified before: a file of --json."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     accel: _Accel = None,
     quiet: _Quiet = False,
@@ -278,15 +282,11 @@ def verify_command(
     path = baseline or PACKAGE_ROOT / "tests" / "vm" / "baseline.json"
     recorded = record.load_baseline(path)
     named = [*builtin_policies(), *xen_policies(), *(gallery_policies() if every else ())]
+    reports = verify_report.load_reports(before) if before else []
     with step("Verifying", quiet) as say:
         chosen = _chosen_kernels(SERIES if every else tuple(kernels.split(",")), fetch, say)
-        reports = verify(
-            policy or named,
-            chosen,
-            backend=backend,
-            accelerator=accel,
-            say=say,
-        )
+        found = verify(policy or named, chosen, backend=backend, accelerator=accel, say=say)
+    reports = verify_report.joined(reports, found)
     measured = instructions(reports)
     comparison = record.compare(recorded, measured)
     if update_baseline:
