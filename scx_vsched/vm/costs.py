@@ -129,10 +129,10 @@ def as_markdown(reports: Sequence[CostReport]) -> str:
     lines = [
         "# What policies cost",
         "",
-        "Written by `scx_vsched vm costs -k oldest,newest --markdown docs/costs.md`. Nanoseconds",
-        "per call under hackbench by the kernel's own count, its counting included; `core` was",
-        "measured before and after the others. The ratio is an enqueue and a dispatch over those",
-        "of `core`; per run is the time in all operations over the tasks that started to run.",
+        "Written by `scx_vsched vm costs --markdown docs/costs.md`. Nanoseconds per call under",
+        "hackbench by the kernel's own count, its counting included; `core` was measured before",
+        "and after the others. The ratio is an enqueue and a dispatch over those of `core`; per",
+        "run is the time in all operations over the tasks that started to run.",
     ]
     for report in reports:
         lines += [
