@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from scx_vsched.cli.settings import (
+    BackendOption,
     NoProbeOption,
     TopologyOption,
     complete_policy,
@@ -42,6 +43,7 @@ def run(
         list[str] | None,
         typer.Option("--without", metavar="FEATURE", help="Leave a feature out (repeatable)."),
     ] = None,
+    backend: BackendOption = "clang",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Set a tunable (repeatable)."),
@@ -110,9 +112,9 @@ def run(
 
     Ends with 0 when it was asked to, 1 when it could not start, 3 when the kernel ended it.
     """
-    if object_path and (policy or without):
+    if object_path and (policy or without or backend != "clang"):
         raise UserError(
-            "--object contradicts --policy and --without: an object is already built from both"
+            "--object contradicts --policy, --without and --backend: an object is already built"
         )
     if no_probe and topology:
         raise UserError("--no-probe contradicts --topology: either says where the topology is from")
@@ -136,6 +138,7 @@ def run(
                 policy=policy or DEFAULT_POLICY,
                 object_path=object_path,
                 without=tuple(without or ()),
+                backend=backend,
                 tunables=tunables,
                 probe=not (no_probe or topology),
                 topology_path=topology,

@@ -31,6 +31,7 @@ from scx_vsched.runtime.watching import DECISIONS, watch_commands
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from scx_vsched.bpf.build import Backend
     from scx_vsched.bpf.exit_info import ExitInfo
     from scx_vsched.bpf.loader import Attached
     from scx_vsched.bpf.model import ObjectMeta
@@ -59,6 +60,7 @@ class RunOptions:
     policy: str = DEFAULT_POLICY
     object_path: Path | None = None
     without: tuple[str, ...] = ()
+    backend: Backend = "clang"
     tunables: Mapping[str, int] = field(default_factory=dict)
     probe: bool = True
     topology_path: Path | None = None
@@ -109,7 +111,7 @@ def _object_file(options: RunOptions) -> Iterator[Path]:
     check_machine()
     with tempfile.TemporaryDirectory(prefix="scx_vsched-") as directory:
         out = Path(directory) / f"{policy.stem}.bpf.o"
-        build(policy, out, without=options.without)
+        build(policy, out, without=options.without, backend=options.backend)
         yield out
 
 
