@@ -118,11 +118,11 @@ def _pictures(study: Study, series: list[Result], out: Path) -> dict[str, str]:
 
     setup = study.base
     below = f"{setup.machines:,} machines in cells of {setup.cell_size}"
-    intervals = f"{below}; bars are 95 % intervals over {study.seeds} seeds"
+    seeds = f"{below}, {study.seeds} seeds"
     minutes = [f"{steps * setup.step_s / 60:g}" for steps in study.values("period")]
     figures = {
-        "policies": draw_policies(study, intervals),
-        "frontier": draw_frontier(study, intervals),
+        "policies": draw_policies(study, seeds),
+        "frontier": draw_frontier(study, f"{seeds}; bars are 95 % intervals"),
     }
     for name, text, labels in (
         ("machines", "Machines", [f"{value}" for value in study.values("machines")]),
@@ -130,7 +130,7 @@ def _pictures(study: Study, series: list[Result], out: Path) -> dict[str, str]:
         ("cell size", "Machines of a cell", _labels(study, "cell size")),
         ("period", "Minutes from one decision to the next", minutes),
     ):
-        figures[name.replace(" ", "-")] = draw_sweep(study, name, text, labels, intervals)
+        figures[name.replace(" ", "-")] = draw_sweep(study, name, text, labels, seeds)
     names = {name: f"cluster-{name}.svg" for name in figures}
     for name, figure in figures.items():
         save(figure, out / names[name])

@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from scx_vsched.cluster.compare import Comparison
+from scx_vsched.cluster.compare import Comparison, difference
 from scx_vsched.cluster.sweep import Run
 from scx_vsched.numa.policies import THESIS_POLICIES, Key, Kind, Limits, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from scx_vsched.cluster.compare import Estimate
     from scx_vsched.cluster.setup import Setup
     from scx_vsched.cluster.sweep import Outcome
 
@@ -78,7 +79,7 @@ EXPERIMENTS = {
         Experiment("gap", (COARSE, FINE, MEMORY), "least_gap", (0.0, 0.05, 0.1, 0.2)),
         Experiment("cell size", _MOVING, "cell_size", (2, 4, 8, 16)),
         Experiment("period", _MOVING, "balance_steps", (2, 5, 10, 20, 40)),
-        Experiment("link", _MOVING, "link_bytes_s", (None, _GIB, _GIB / 8)),
+        Experiment("link", _MOVING, "link_bytes_s", (None, 1.0 * _GIB, _GIB / 8)),
         Experiment("own capacities", _FEW, "capacity", (None,), {"capacity": None}),
     )
 }
@@ -134,3 +135,12 @@ class Study:
                 for policy, outcomes in found.items()
             }
         )
+
+    def above_none(self, name: str, value: object, policy: Policy, metric: str) -> Estimate:
+        """How much more of `metric` there is than without migration, placement by placement.
+
+        What an experiment without that policy varies does not concern it: the base has it.
+        """
+        found = self.comparison(name, value)
+        none = found if NONE in found.runs else self.comparison("base")
+        return difference(found.values(policy, metric), none.values(NONE, metric))

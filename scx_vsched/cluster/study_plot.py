@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from scx_vsched.cluster.plot import COLORS, name_lines
-from scx_vsched.cluster.study import BASE
+from scx_vsched.cluster.study import BASE, NONE
 from scx_vsched.topology.plot.style import GRID, INK, MUTED, SMALL, place, sheet, title
 
 if TYPE_CHECKING:
@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["draw_frontier", "draw_policies", "draw_sweep"]
 
 _TIB = 1 << 40
-# Fields of a summary: heading, and what makes a number of them.
+# Fields of a summary: heading, and what makes a number of them; shown against no_migration, as
+# what placements have in common would hide what policies do.
 _PANELS = {
-    "cpu": ("CPU in use, %", 100.0),
+    "cpu": ("CPU in use, points", 100.0),
     "gini": ("Gini", 1.0),
-    "overcommit": ("CPU wanted beyond capacity, %", 100.0),
+    "overcommit": ("beyond capacity, points", 100.0),
     "delay_s": ("delay, s", 1.0),
     "bytes_moved": ("memory moved, TiB", 1 / _TIB),
 }
+_AGAINST = "against no migration; bars are 95 % intervals"
 _SWEPT = ("cpu", "gini", "delay_s", "bytes_moved")
 _LEFT_IN, _GAP_IN, _HEAD_IN, _FOOT_IN, _NAMES_IN = 0.55, 0.6, 0.95, 0.6, 1.5
 _WIDTH_IN, _HEIGHT_IN = 2.0, 2.3
@@ -54,7 +56,7 @@ def _look(axes: Axes, heading: str) -> None:
 def draw_policies(study: Study, below: str) -> Figure:
     """All policies of the base: a row each, a panel for each quantity, bars as intervals."""
     found = study.comparison("base")
-    policies = list(found.runs)
+    policies = [policy for policy in found.runs if policy != NONE]
     height = _BAR_IN * len(policies)
     width, names = 1.55, 1.3
     figure = sheet(names + len(_PANELS) * (width + 0.25) + 0.1, _HEAD_IN + height + _FOOT_IN - 0.2)
@@ -64,7 +66,7 @@ def draw_policies(study: Study, below: str) -> Figure:
         axes.set_ylim(len(policies) - 0.5, -0.5)
         axes.set_yticks(range(len(policies)), [str(one) for one in policies] if not number else [])
         for row, policy in enumerate(policies):
-            one = found.mean(policy, metric)
+            one = study.above_none("base", None, policy, metric)
             if metric == "bytes_moved":
                 first = found.mean(policy, "bytes_first").mean * scale
                 rest = one.mean * scale - first
@@ -75,13 +77,15 @@ def draw_policies(study: Study, below: str) -> Figure:
                 color=INK if metric == "bytes_moved" else _color(policy), linewidth=1.4,
             )  # fmt: skip
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    title(figure, "Policies", f"{below}; pale: moved to another than the least loaded machine")
+    pale = "pale: moved to another than the least loaded machine"
+    title(figure, "Policies", f"{below}; {_AGAINST}; {pale}")
     return figure
 
 
 def draw_sweep(study: Study, name: str, text: str, labels: Sequence[str], below: str) -> Figure:
     """A line for each policy over the values of a sweep, in a panel for each quantity."""
-    found = [study.comparison(name, value) for value in study.values(name)]
+    values = study.values(name)
+    policies = [one for one in study.comparison(name, values[0]).runs if one != NONE]
     figure = sheet(
         _LEFT_IN + len(_SWEPT) * (_WIDTH_IN + _GAP_IN) - _GAP_IN + _NAMES_IN,
         _HEAD_IN + _HEIGHT_IN + _FOOT_IN,
@@ -92,22 +96,22 @@ def draw_sweep(study: Study, name: str, text: str, labels: Sequence[str], below:
         axes = place(figure, left, _FOOT_IN, _WIDTH_IN, _HEIGHT_IN)
         _look(axes, heading)
         ends = []
-        for policy in found[0].runs:
-            points = [one.mean(policy, metric) for one in found]
-            values = [one.mean * scale for one in points]
+        for policy in policies:
+            points = [study.above_none(name, value, policy, metric) for value in values]
+            means = [one.mean * scale for one in points]
             axes.errorbar(
-                range(len(found)), values, yerr=[_half(one) * scale for one in points],
+                range(len(values)), means, yerr=[_half(one) * scale for one in points],
                 color=_color(policy), linewidth=1.2, marker="o", markersize=2.5, elinewidth=0.7,
             )  # fmt: skip
-            ends.append((values[-1], str(policy), _color(policy)))
-        axes.set_xticks(range(len(found)), labels)
-        axes.set_xlim(-0.25, len(found) - 0.75)
+            ends.append((means[-1], str(policy), _color(policy)))
+        axes.set_xticks(range(len(values)), labels)
+        axes.set_xlim(-0.25, len(values) - 0.75)
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         if number == len(_SWEPT) - 1:
             axes.set_ylim(bottom=0)
             name_lines(axes, ends, _HEIGHT_IN)
-    title(figure, text, below)
+    title(figure, text, f"{below}; {_AGAINST}")
     return figure
 
 

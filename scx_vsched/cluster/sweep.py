@@ -72,8 +72,10 @@ def row(trace: str, run: Run, summary: Summary | None) -> Row:
 
 
 def _key(found: Mapping[str, Any]) -> str:
-    """What tells rows apart: all that is not in the summary."""
-    return json.dumps({name: found[name] for name in found if name not in _SUMMARY}, sort_keys=True)
+    """What tells rows apart: all that is not in the summary. 1 and 1.0 are the same."""
+    own = {name: found[name] for name in found if name not in _SUMMARY}
+    numbers = {name: float(value) for name, value in own.items() if isinstance(value, int | float)}
+    return json.dumps(own | numbers, sort_keys=True)
 
 
 class Kept:

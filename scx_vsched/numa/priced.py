@@ -30,6 +30,7 @@ _PERCENT2 = 1e4  # of one squared share
 # What freeing a share of a node's requests for the first in its queue is worth, in squared shares
 # evened out. On a generated trace 0 leaves more tasks waiting, 1 and 3 hardly fewer.
 _FREED = 0.33
+_NOISE = 1e-12  # squared shares: what rounding makes of no gain at all
 
 
 def priced_moves(nodes: Sequence[Node], items: Iterable[Item], limits: Limits) -> list[Move]:
@@ -83,7 +84,7 @@ class _Market:
         share, load = self._share[source.id], self._load[source.id]
         moved = item.load / source.capacity
         freed = self._lack(source, 0) - self._lack(source, item.request)
-        found, chosen = 0.0, None
+        found, chosen = _NOISE, None
         for target in self._nodes.values():
             gap = share - self._share[target.id]
             if target is source or gap < self._limits.least_gap:
@@ -95,6 +96,8 @@ class _Market:
                 target, self._load[target.id] + item.load, source, load, self._limits
             ):
                 found, chosen = gain, target
+        if chosen is None:
+            return 0.0, None
         return found * _PERCENT2 * _GIB / max(item.memory_bytes, 1), chosen
 
     def _lack(self, node: Node, more: float) -> float:

@@ -79,12 +79,3 @@ def test_every_task_is_somewhere_once(seed: int, cell: int, queue: bool, policy:
     setup = Setup(8, cell_size=cell, cell_queue=queue, allocation_ratio=1.2, seed=seed)
     found = simulate(workload(150, seed), parse_policy(policy), setup).summary
     assert found.finished + found.running + found.pending + found.unsubmitted == 150
-
-
-def test_where_there_is_room_in_the_cell_fewer_wait() -> None:
-    work = workload(120, 3)
-    setup = Setup(8)
-    alone, together = (
-        simulate(work, NONE, replace(setup, cell_queue=queue)) for queue in (False, True)
-    )
-    assert together.series.pending.mean() < alone.series.pending.mean()
