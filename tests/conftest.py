@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from scx_vsched.bpf.compile import find_clang
 from scx_vsched.errors import UserError
 from scx_vsched.vm.accelerator import choose
 from scx_vsched.vm.boot import Outcome, run_job
@@ -20,6 +21,7 @@ from scx_vsched.vm.qemu import find_qemu, require
 from scx_vsched.vm.run import build_object
 
 if TYPE_CHECKING:
+    from scx_vsched.bpf.compile import Clang
     from scx_vsched.vm.machine import Shape
 
 GUEST_JOBS = Path(__file__).parent / "vm"
@@ -54,6 +56,15 @@ def missing(reason: str) -> None:
     if os.environ.get("CI") and platform.machine() == "x86_64":
         pytest.fail(f"in CI nothing may be missing: {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def clang() -> Clang:
+    """The compiler, for those who `usefixtures` it; without any the test is skipped."""
+    try:
+        return find_clang()
+    except UserError as error:
+        pytest.skip(error.message)
 
 
 @pytest.fixture(scope="session")

@@ -28,11 +28,11 @@ _FIRST_NS = 2 * _SECOND_NS
 _MOST_NS = 4 * _SECOND_NS
 _GROWS = 1.25
 # Later where it costs more than this, but no later than after the longest period.
-_ALLOWANCE = Allowance(busy=0.001, idle=0.002)
+_ALLOWANCE = Allowance(busy=0.0008, idle=0.002)
 _LONGEST_NS = 300 * _SECOND_NS
 # Where a full probe takes longer than this to pay for, one mismatch is not enough: emulation makes
 # latencies uncertain, and false alarms dear.
-_DEAR_NS = 120 * _SECOND_NS
+_DEAR_NS = 150 * _SECOND_NS
 
 PERIODS = {
     "verify_first_ns": _FIRST_NS,

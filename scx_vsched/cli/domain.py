@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scx_vsched.cli.settings import parse_settings
+from scx_vsched.cli.settings import SocketOption, parse_settings
 from scx_vsched.errors import UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from scx_vsched.domains.client import Listed
 
 __all__ = ["app"]
@@ -23,15 +24,6 @@ app = typer.Typer(
     help="Show and change the domains (VMs) that the running scheduler of a host knows.",
 )
 
-_Socket = Annotated[
-    Path | None,
-    typer.Option(
-        "--socket",
-        metavar="PATH",
-        show_default="/var/run/scx/root/stats",
-        help="The running scheduler's socket.",
-    ),
-]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A cgroup's path below the root, or `host`.")
@@ -39,7 +31,7 @@ _Name = Annotated[
 
 
 @app.command("list")
-def list_command(*, as_json: _Json = False, socket: _Socket = None) -> None:
+def list_command(*, as_json: _Json = False, socket: SocketOption = None) -> None:
     """List the domains with their settings."""
     from scx_vsched.domains.client import list_domains  # noqa: PLC0415
 
@@ -54,7 +46,7 @@ def set_command(
         list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Its new settings.")
     ] = None,
     as_json: _Json = False,
-    socket: _Socket = None,
+    socket: SocketOption = None,
 ) -> None:
     """Change a domain's settings, in force at once; a cgroup that is no domain becomes one.
 
@@ -69,7 +61,7 @@ def set_command(
 
 
 @app.command("remove")
-def remove_command(*, name: _Name, as_json: _Json = False, socket: _Socket = None) -> None:
+def remove_command(*, name: _Name, as_json: _Json = False, socket: SocketOption = None) -> None:
     """A domain becomes an ordinary cgroup again: its tasks count where they did before."""
     from scx_vsched.domains.client import remove_domain  # noqa: PLC0415
 

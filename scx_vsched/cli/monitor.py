@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from scx_vsched.cli.settings import SocketOption  # noqa: TC001 - likewise
 from scx_vsched.errors import UserError
 
 __all__ = ["app"]
@@ -39,15 +40,7 @@ def monitor(
         float, typer.Option("--interval", metavar="SEC", min=0.1, help="Seconds between looks.")
     ] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    socket: Annotated[
-        Path | None,
-        typer.Option(
-            "--socket",
-            metavar="PATH",
-            show_default="/var/run/scx/root/stats",
-            help="The running scheduler's socket.",
-        ),
-    ] = None,
+    socket: SocketOption = None,
 ) -> None:
     """Watch a running scheduler: its vCPUs, harvests, biased placements, hidden vCPUs, decisions.
 

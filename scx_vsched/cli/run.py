@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-from scx_vsched.cli.settings import complete_policy, parse_settings
+from scx_vsched.cli.settings import (
+    NoProbeOption,
+    TopologyOption,
+    complete_policy,
+    parse_settings,
+)
 from scx_vsched.errors import UserError
 
 __all__ = ["app"]
@@ -44,18 +49,8 @@ def run(
     slice_us: Annotated[
         int | None, typer.Option("--slice-us", metavar="N", help="Short for --set slice_us=N.")
     ] = None,
-    no_probe: Annotated[
-        bool,
-        typer.Option("--no-probe", help="Measure no vCPU: take what the machine claims on trust."),
-    ] = False,
-    topology: Annotated[
-        Path | None,
-        typer.Option(
-            "--topology",
-            metavar="FILE",
-            help="Measure no vCPU: take a document of `scx_vsched probe` on trust.",
-        ),
-    ] = None,
+    no_probe: NoProbeOption = False,
+    topology: TopologyOption = None,
     domains: Annotated[
         Path | None,
         typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -11,11 +12,39 @@ from scx_vsched.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["BackendOption", "complete_policy", "parse_settings"]
+__all__ = [
+    "BackendOption",
+    "NoProbeOption",
+    "SocketOption",
+    "TopologyOption",
+    "complete_policy",
+    "parse_settings",
+]
 
 BackendOption = Annotated[
     Literal["clang", "pythonbpf"],
     typer.Option("--backend", help="What compiles the hooks; clang those that pythonbpf cannot."),
+]
+SocketOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--socket",
+        metavar="PATH",
+        show_default="/var/run/scx/root/stats",
+        help="The running scheduler's socket.",
+    ),
+]
+NoProbeOption = Annotated[
+    bool,
+    typer.Option("--no-probe", help="Measure no vCPU: take what the machine claims on trust."),
+]
+TopologyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--topology",
+        metavar="FILE",
+        help="Measure no vCPU: take a document of `scx_vsched probe` on trust.",
+    ),
 ]
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - typer evaluates annotations
 from typing import Annotated
 
 import typer
 
-from scx_vsched.cli.settings import parse_settings
+from scx_vsched.cli.settings import SocketOption, parse_settings
 
 __all__ = ["app"]
 
@@ -21,15 +20,7 @@ def tune(
         typer.Argument(metavar="[NAME=VALUE]...", help="Tunables and their new values."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    socket: Annotated[
-        Path | None,
-        typer.Option(
-            "--socket",
-            metavar="PATH",
-            show_default="/var/run/scx/root/stats",
-            help="The running scheduler's socket.",
-        ),
-    ] = None,
+    socket: SocketOption = None,
 ) -> None:
     """Change tunables of the running scheduler, in force at once; without any, list them.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scx_vsched.cli import vm_lab
-from scx_vsched.cli.settings import parse_settings
+from scx_vsched.cli.settings import NoProbeOption, TopologyOption, parse_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,18 +136,8 @@ def run_command(
     tunables: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a tunable.")
     ] = None,
-    no_probe: Annotated[
-        bool,
-        typer.Option("--no-probe", help="Measure no vCPU: the scheduler takes the VM's claims."),
-    ] = False,
-    topology: Annotated[
-        Path | None,
-        typer.Option(
-            "--topology",
-            metavar="FILE",
-            help="Measure no vCPU: the scheduler takes a document of `scx_vsched probe`.",
-        ),
-    ] = None,
+    no_probe: NoProbeOption = False,
+    topology: TopologyOption = None,
     cpus: _Cpus = None,
     memory: _Memory = None,
     profile: Annotated[
@@ -256,6 +246,10 @@ def verify_command(
     markdown: Annotated[
         Path | None, typer.Option("--markdown", help="Also write the tables to this file.")
     ] = None,
+    before: Annotated[
+        Path | None,
+        typer.Option("--from", help="Add to what was verified before: a file of --json."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     accel: _Accel = None,
     quiet: _Quiet = False,
@@ -277,9 +271,11 @@ def verify_command(
 
     path = baseline or PACKAGE_ROOT / "tests" / "vm" / "baseline.json"
     recorded = record.load_baseline(path)
+    reports = verify_report.load_reports(before) if before else []
     with step("Verifying", quiet) as say:
         chosen = _chosen_kernels(SERIES if every else tuple(kernels.split(",")), fetch, say)
-        reports = verify(policy or list(builtin_policies()), chosen, accelerator=accel, say=say)
+        found = verify(policy or list(builtin_policies()), chosen, accelerator=accel, say=say)
+    reports = verify_report.joined(reports, found)
     measured = instructions(reports)
     comparison = record.compare(recorded, measured)
     if update_baseline:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from scx_vsched.errors import UserError
 from scx_vsched.lab.programs import PROGRAMS
 from scx_vsched.sim.real import describe_threads
+from scx_vsched.sim.scenarios import THREADS
 from scx_vsched.sim.workload_file import builtin_workloads, load_workload, parse_workload
 
 if TYPE_CHECKING:
@@ -53,16 +54,6 @@ count = "vcpus"
 [[tasks]]
 program = "server"
 count = "2 * vcpus"
-"""
-_THREADS = """
-description = "computing threads"
-metrics = ["done"]
-[[program]]
-name = "worker"
-steps = ["compute 1ms", "mark done", "forever"]
-[[tasks]]
-program = "worker"
-count = {count}
 """
 # Each sample is when a millisecond of work was done: the rate second by second.
 _PACE = """
@@ -157,7 +148,7 @@ def _prepare(name: str, machine: Machine, capacity: float, seconds: float, warmu
     if count:
         if int(count[1]) < 1:
             raise UserError(f"{name}: at least one thread")
-        load = parse_workload(_THREADS.format(count=int(count[1])), name, machine)
+        load = parse_workload(THREADS.format(count=int(count[1])), name, machine)
     elif name in {"requests", "requests-mixed"}:
         mixed = name.endswith("mixed")
         interval = _SERVICE_US * len(machine.vcpus) / (_LOAD * capacity)

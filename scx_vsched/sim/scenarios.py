@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from scx_vsched.sim.machine import Machine
     from scx_vsched.sim.workload import Workload
 
-__all__ = ["SCENARIOS", "Load", "Scenario", "prepared", "threads"]
+__all__ = ["SCENARIOS", "THREADS", "Load", "Scenario", "prepared", "threads"]
 
-_THREADS = """
+THREADS = """
 description = "computing threads"
 metrics = ["done"]
 [[program]]
@@ -122,7 +122,7 @@ SCENARIOS: dict[str, list[Scenario]] = {
 
 def threads(count: int, machine: Machine) -> Workload:
     """So many computing threads."""
-    return parse_workload(_THREADS.format(count=count), f"{count} threads", machine)
+    return parse_workload(THREADS.format(count=count), f"{count} threads", machine)
 
 
 def prepared(load: Load) -> tuple[Machine, Workload]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from scx_vsched.errors import UserError
+from scx_vsched.vm.kernels import SERIES
+from scx_vsched.vm.verify import KernelReport, ObjectReport, ProgramReport
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from rich.table import Table
 
     from scx_vsched.vm.baseline import Comparison
-    from scx_vsched.vm.verify import KernelReport
 
-__all__ = ["as_data", "as_markdown", "as_table", "summary"]
+__all__ = ["as_data", "as_markdown", "as_table", "joined", "load_reports", "summary"]
 
 
 def as_data(reports: Sequence[KernelReport], comparison: Comparison) -> dict[str, Any]:
@@ -28,6 +33,44 @@ def as_data(reports: Sequence[KernelReport], comparison: Comparison) -> dict[str
         ],
         "new": [list(key) for key in comparison.new],
     }
+
+
+def load_reports(path: Path) -> list[KernelReport]:
+    """What an earlier run wrote with `--json`.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
+    try:
+        return [_report(raw) for raw in json.loads(path.read_text())["kernels"]]
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{path} holds no results of vm verify", "it takes what --json printed"
+        ) from None
+
+
+def _report(raw: dict[str, Any]) -> KernelReport:
+    return KernelReport(**{**raw, "objects": tuple(map(_object, raw["objects"]))})
+
+
+def _object(raw: dict[str, Any]) -> ObjectReport:
+    return ObjectReport(
+        **{**raw, "programs": tuple(ProgramReport(**program) for program in raw["programs"])}
+    )
+
+
+def joined(before: Iterable[KernelReport], now: Iterable[KernelReport]) -> list[KernelReport]:
+    """Both runs as one, by series: what was verified again, by kernel and policy, replaces that."""
+    found = {report.release: report for report in before}
+    for report in now:
+        old = found.get(report.release)
+        again = {each.policy for each in report.objects}
+        kept = tuple(each for each in old.objects if each.policy not in again) if old else ()
+        found[report.release] = replace(report, objects=(*kept, *report.objects))
+    known = {series: place for place, series in enumerate(SERIES)}
+    return sorted(found.values(), key=lambda report: known.get(report.series, len(known)))
 
 
 def as_table(reports: Sequence[KernelReport]) -> Table:

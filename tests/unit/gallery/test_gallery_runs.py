@@ -19,19 +19,11 @@ from scx_vsched.sim.workload_file import load_workload
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("clang")
+
 MS = 1_000_000
 NAMES = sorted(gallery_policies())
 WORK = (Instruction("compute", MS), Instruction("mark", 0), Instruction("forever"))
-
-
-@pytest.fixture(autouse=True)
-def _clang() -> None:
-    from scx_vsched.bpf.compile import find_clang  # noqa: PLC0415
-
-    try:
-        find_clang()
-    except UserError as error:
-        pytest.skip(error.message)
 
 
 def run(name: str, workload: str, seconds: float = 1.0, **settings: int) -> Outcome:

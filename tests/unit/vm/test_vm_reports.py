@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +24,7 @@ from scx_vsched.vm.verify import (
     feature_sets,
     instructions,
 )
-from scx_vsched.vm.verify_report import as_data, as_table, summary
+from scx_vsched.vm.verify_report import as_data, as_table, joined, load_reports, summary
 from scx_vsched.vm.verify_report import as_markdown as verify_markdown
 
 if TYPE_CHECKING:
@@ -148,6 +149,38 @@ def test_verify_reports() -> None:
     assert "| Core | smt | 900 / 120 ms | - |" in page
     assert "| enqueue | 900 | 0 |" in page
     assert as_table(REPORTS).row_count == 2
+
+
+def test_what_was_verified_before_is_joined_with_what_is_verified_now(tmp_path: Path) -> None:
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps(as_data(REPORTS, compare({}, {}))))
+    assert load_reports(path) == REPORTS
+    (program,) = REPORTS[0].objects[0].programs
+    again = ObjectReport("Core", "smt", 90.0, (replace(program, insns=800),))
+    other = ObjectReport("Fifo", "smt", 90.0, (program,))
+    now = [
+        KernelReport("7.3", "7.3.4", "tcg", (other,)),
+        KernelReport("6.18", "6.18.15", "tcg", (other,)),
+        KernelReport("6.12", "6.12.1", "tcg", (again,)),
+    ]
+    oldest, middle, newest = joined(REPORTS, now)
+    assert oldest.objects == (again,)  # with the policy's other sets, which today's has not
+    assert middle == now[1]
+    assert newest == now[0]  # it boots now
+    assert joined([oldest], [replace(now[0], series="6.12", release="6.12.1")])[0].objects == (
+        again,
+        other,
+    )
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"kernels": [{"series": "6.12"}]}'])
+def test_what_is_no_result_of_verify_is_said_to_be_none(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "before.json"
+    with pytest.raises(UserError, match="cannot read"):
+        load_reports(path)
+    path.write_text(text)
+    with pytest.raises(UserError, match="holds no results of vm verify"):
+        load_reports(path)
 
 
 def test_bench_report() -> None:

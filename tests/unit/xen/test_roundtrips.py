@@ -7,23 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scx_vsched.errors import UserError
 from scx_vsched.sim.roundtrips import LOADS, VARIANTS, draw, markdown, measure
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("clang")
+
 CREDIT, SHORT, CAPPED, CREDIT2, _ = VARIANTS
-
-
-@pytest.fixture(autouse=True)
-def _clang() -> None:
-    from scx_vsched.bpf.compile import find_clang  # noqa: PLC0415
-
-    try:
-        find_clang()
-    except UserError as error:
-        pytest.skip(error.message)
 
 
 def test_the_order_of_the_slides_comes_out_again() -> None:

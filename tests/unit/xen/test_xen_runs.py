@@ -16,6 +16,8 @@ from scx_vsched.sim.workload import Group, Instruction, Program, Step, TaskSet, 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+pytestmark = pytest.mark.usefixtures("clang")
+
 MS = 1_000_000
 S = 1_000_000_000
 NAMES = sorted(xen_policies())
@@ -39,16 +41,6 @@ SETTINGS: dict[str, list[dict[str, int]]] = {
     ],
     "sedf": [{"period_us": 10_000, "slice_us": 3000, "extratime": 0}, {"weight": 3}],
 }
-
-
-@pytest.fixture(autouse=True)
-def _clang() -> None:
-    from scx_vsched.bpf.compile import find_clang  # noqa: PLC0415
-
-    try:
-        find_clang()
-    except UserError as error:
-        pytest.skip(error.message)
 
 
 def run(
