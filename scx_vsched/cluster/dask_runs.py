@@ -100,7 +100,7 @@ def simulate_all(
             raise UserError(
                 "workers died again and again, perhaps for want of memory", "take fewer --workers"
             ) from None
-        except (ImportError, AttributeError) as error:
+        except ImportError as error:
             raise UserError(
                 f"the Dask workers cannot simulate: {error}",
                 "install this version of scx_vsched[cluster] where they run",

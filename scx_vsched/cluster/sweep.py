@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from scx_vsched.cluster.metrics import Summary
 from scx_vsched.errors import UserError
+from scx_vsched.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,8 +57,11 @@ class Outcome:
 
 
 def trace_name(folder: Path, machines: int | None) -> str:
-    """A name for what is simulated: other files, or another choice of machines, another name."""
-    digest = hashlib.sha256(str(machines).encode())
+    """A name for what is simulated and by what.
+
+    Other files, another choice of machines or another version of the package have another name.
+    """
+    digest = hashlib.sha256(f"{VERSION} {machines}\n".encode())
     for path in sorted(folder.glob("*/*.csv*")):
         digest.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
     return digest.hexdigest()[:16]
@@ -107,7 +111,9 @@ class Kept:
     def _take(self, rows: Iterable[Row], path: Path) -> None:
         for one in rows:
             if one.get("trace") != self._trace:
-                raise UserError(f"{path} has results of another trace", "name another file")
+                raise UserError(
+                    f"{path} has results of another trace or version", "name another file"
+                )
             self._rows[_key(one)] = one
 
     def __enter__(self) -> Self:

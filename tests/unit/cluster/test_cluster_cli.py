@@ -192,7 +192,7 @@ def test_what_was_skipped_is_said(trace: Path, tmp_path: Path) -> None:
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from scx_vsched.cli import app; import scx_vsched.cli.cluster; "
-        "print({'numpy', 'polars', 'matplotlib', 'networkx'} & sys.modules.keys())"
+        "print({'numpy', 'polars', 'matplotlib', 'networkx', 'dask'} & sys.modules.keys())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
