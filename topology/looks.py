@@ -59,8 +59,8 @@ class LookSettings:
     steady_looks: int = 6
     sleep_window_ns: int = 200 * _MS
     longest_window_ns: int = 320 * _MS
-    busy_cpu: float = 0.0026  # of a busy vCPU, for sleepers
-    idle_duty: float = 0.0135  # of an idle vCPU, for spinners
+    busy_cpu: float = 0.003  # of a busy vCPU, for sleepers
+    idle_duty: float = 0.0145  # of an idle vCPU, for spinners
     long_look_every_ns: int = 60_000 * _MS  # on an idle vCPU that seems to be always there
 
 
