@@ -187,6 +187,7 @@ _SIGNATURES: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map__attach_struct_ops": (c_void_p, (c_void_p,)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_char_p, c_void_p)),
     "bpf_map_update_elem": (c_int, (c_int, c_char_p, c_char_p, c_uint64)),
+    "bpf_map_delete_elem": (c_int, (c_int, c_char_p)),
     "bpf_map_get_next_key": (c_int, (c_int, c_char_p, c_void_p)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
     "btf__raw_data": (c_void_p, (c_void_p, POINTER(c_uint32))),

@@ -8,6 +8,7 @@ are in bytes.
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import sys
 from ctypes import byref, c_size_t
@@ -176,6 +177,13 @@ class Map:
             raise ValueError(f"map {self.name}: {len(value)} bytes for {self.value_size}")
         calls = library().calls
         self._check(calls.bpf_map_update_elem(self.fd, self._key(key), value, 0), "write")
+
+    def delete(self, key: bytes | int) -> bool:
+        """Take `key` out; whether it was there. Raises BpfError for anything else."""
+        result = library().calls.bpf_map_delete_elem(self.fd, self._key(key))
+        if result != -errno.ENOENT:
+            self._check(result, "delete from")
+        return bool(result == 0)
 
     def shared(self, size: int) -> memoryview:
         """After load: the first `size` bytes of a map with BPF_F_MMAPABLE, read and written in
