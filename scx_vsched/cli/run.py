@@ -69,8 +69,8 @@ def run(
         typer.Option(
             "--numa",
             metavar="POLICY",
-            help="Balance the NUMA nodes: coarse, fine, sorted, sorted:KEY-asc, sorted:KEY-desc "
-            "with KEY of memory, cpu, request, accesses; no_migration only looks.",
+            help="Balance the NUMA nodes: coarse, fine, priced, sorted, sorted:KEY-asc or "
+            "sorted:KEY-desc with KEY of memory, cpu, request, accesses; no_migration only looks.",
         ),
     ] = None,
     numa_rules: Annotated[

@@ -20,7 +20,15 @@ from scx_vsched.numa.settings import MIB, Settings, balancer_policy
 if TYPE_CHECKING:
     import pytest
 
-POLICIES = ["coarse", "fine", "sorted", "sorted:cpu-desc", "sorted:request-asc", "no_migration"]
+POLICIES = [
+    "coarse",
+    "priced",
+    "fine",
+    "sorted",
+    "sorted:cpu-desc",
+    "sorted:request-asc",
+    "no_migration",
+]
 NODES = 4
 BIG = 1 << 40
 
@@ -91,7 +99,7 @@ def test_what_is_fixed_is_never_balanced_away(
             assert step.target == step.group.node
 
 
-@given(situations(), st.sampled_from(["fine", "sorted"]))
+@given(situations(), st.sampled_from(["fine", "sorted", "priced"]))
 def test_who_is_moved_becomes_faster_and_the_slowest_node_no_slower(
     situation: tuple[list[NodeLoad], list[Group]], policy: str
 ) -> None:
