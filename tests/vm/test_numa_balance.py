@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from scx_vsched.vm.boot import Outcome
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.alone]
 
 FOUR_NODES = Shape(
     cpus="8",
