@@ -1,7 +1,8 @@
 """Who runs, who wakes whom and what is an interrupt: BPF programs in pythonbpf's Python.
 
 Nothing imports this file: `scx_vsched.sim.recorder` has pythonbpf compile its text. There are no
-calls between functions, so each program says all of it. `scx_input(offset, size)` is an argument of
+calls between functions, so each program says all of it; the recorder makes those for other kinds of
+interrupts out of those named after `irq_handler`. `scx_input(offset, size)` is an argument of
 the tracepoint, `scx_field(task, name)` a member of a task, which the recorder finds in the kernel's
 BTF. Programs at tracepoints with BTF miss nothing; those at ordinary ones are left out while their
 vCPU is in the midst of another's.
@@ -163,58 +164,6 @@ def on_irq_handler_entry(ctx: c_void_p) -> c_int64:
 @bpf
 @section("tp_btf/irq_handler_exit")
 def on_irq_handler_exit(ctx: c_void_p) -> c_int64:
-    cpu: c_uint32 = smp_processor_id()
-    depth: c_uint64 = 0
-    deep = depths.lookup(cpu)
-    if deep:
-        depth = deep + 0
-    if depth > 0:
-        depth = depth - 1
-    depths.update(cpu, depth)
-    return 0
-
-
-@bpf
-@section("tp_btf/softirq_entry")
-def on_softirq_entry(ctx: c_void_p) -> c_int64:
-    cpu: c_uint32 = smp_processor_id()
-    depth: c_uint64 = 0
-    deep = depths.lookup(cpu)
-    if deep:
-        depth = deep + 1
-    depths.update(cpu, depth)
-    return 0
-
-
-@bpf
-@section("tp_btf/softirq_exit")
-def on_softirq_exit(ctx: c_void_p) -> c_int64:
-    cpu: c_uint32 = smp_processor_id()
-    depth: c_uint64 = 0
-    deep = depths.lookup(cpu)
-    if deep:
-        depth = deep + 0
-    if depth > 0:
-        depth = depth - 1
-    depths.update(cpu, depth)
-    return 0
-
-
-@bpf
-@section("tp_btf/hrtimer_expire_entry")
-def on_hrtimer_expire_entry(ctx: c_void_p) -> c_int64:
-    cpu: c_uint32 = smp_processor_id()
-    depth: c_uint64 = 0
-    deep = depths.lookup(cpu)
-    if deep:
-        depth = deep + 1
-    depths.update(cpu, depth)
-    return 0
-
-
-@bpf
-@section("tp_btf/hrtimer_expire_exit")
-def on_hrtimer_expire_exit(ctx: c_void_p) -> c_int64:
     cpu: c_uint32 = smp_processor_id()
     depth: c_uint64 = 0
     deep = depths.lookup(cpu)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 _COMMANDS = (
-    *("run", "monitor", "tune", "domain", "new", "check", "build", "inspect", "policies"),
+    *("run", "monitor", "tune", "domain", "numa", "new", "check", "build", "inspect", "policies"),
     *("probe", "topology", "sim", "cluster", "vm", "lab"),
 )
 _GROUPS = frozenset(
-    {"domain", "topology", "sim", "cluster", "vm", "lab"}
+    {"domain", "numa", "topology", "sim", "cluster", "vm", "lab"}
 )  # those with subcommands of their own
 
 

@@ -13,29 +13,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scx_vsched.cli.cluster_options import (
-    AllocationRatio,
     AsJson,
-    BalanceSteps,
-    BudgetMib,
-    Capacity,
-    CellSize,
     Folder,
-    LeastBatch,
-    LeastGap,
-    Machines,
-    MaxCpuBelow,
-    MemoryGib,
-    MostMoved,
     Plot,
-    PriorityBelow,
-    RestS,
-    Seed,
-    StepS,
-    WarningShare,
-    WorkloadMachines,
+    Policies,
+    Seeds,
+    SimulationOptions,
     make_setup,
+    simulation_options,
 )
 from scx_vsched.cli.cluster_reading import need_polars, progress_bars, workload_loader
+from scx_vsched.cli.cluster_report import report_command
+from scx_vsched.cli.cluster_sweep import sweep_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,37 +79,22 @@ def generate_command(
 
 
 @app.command("run")
+@simulation_options
 def run_command(
-    context: typer.Context,
     folder: Folder,
     policy: Annotated[
         str,
         typer.Option(
             "--policy",
             metavar="POLICY",
-            help="no_migration, coarse, fine, or sorted:KEY-asc|desc with KEY of request, cpu, "
-            "memory, accesses.",
+            help="no_migration, coarse, fine, sorted:KEY-asc|desc with KEY of request, cpu, "
+            "memory, accesses; or priced.",
         ),
     ] = "sorted:memory-asc",
-    machines: Machines = None,
-    workload_machines: WorkloadMachines = None,
-    capacity: Capacity = "0.5",
-    allocation_ratio: AllocationRatio = 1.0,
-    cell_size: CellSize = 4,
-    step_s: StepS = 30,
-    balance_steps: BalanceSteps = 10,
-    priority_below: PriorityBelow = 2,
-    max_cpu_below: MaxCpuBelow = 0.025,
-    rest_s: RestS = 0,
-    warning: WarningShare = 1.0,
-    most_moved: MostMoved = 0.8,
-    least_batch: LeastBatch = 0.01,
-    least_gap: LeastGap = 0,
-    budget_mib: BudgetMib = None,
-    memory_gib: MemoryGib = 64,
-    seed: Seed = 0,
     plot: Plot = None,
     as_json: AsJson = False,
+    *,
+    options: SimulationOptions,
 ) -> None:
     """Run one policy and say how the cluster did; JSON has what was seen at each step too."""
     from dataclasses import asdict
@@ -131,9 +105,9 @@ def run_command(
 
     chosen = parse_policy(policy)
     with progress_bars() as progress:
-        load = workload_loader(folder, machines, workload_machines, progress)
-        workload = load(seed)
-        setup = make_setup(context.params, len(workload.capacity))
+        load = workload_loader(folder, options, progress)
+        workload = load(options.seed)
+        setup = make_setup(options, len(workload.capacity))
         bar = progress.add_task(policy)
         result = simulate(
             workload,
@@ -153,40 +127,15 @@ def run_command(
 
 
 @app.command("compare")
+@simulation_options
 def compare_command(
-    context: typer.Context,
     folder: Folder,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--policy",
-            metavar="POLICY",
-            show_default="all of the thesis",
-            help="As run has it; repeatable.",
-        ),
-    ] = None,
-    seeds: Annotated[
-        int, typer.Option("--seeds", min=1, help="Runs of each policy, from --seed on.")
-    ] = 5,
-    machines: Machines = None,
-    workload_machines: WorkloadMachines = None,
-    capacity: Capacity = "0.5",
-    allocation_ratio: AllocationRatio = 1.0,
-    cell_size: CellSize = 4,
-    step_s: StepS = 30,
-    balance_steps: BalanceSteps = 10,
-    priority_below: PriorityBelow = 2,
-    max_cpu_below: MaxCpuBelow = 0.025,
-    rest_s: RestS = 0,
-    warning: WarningShare = 1.0,
-    most_moved: MostMoved = 0.8,
-    least_batch: LeastBatch = 0.01,
-    least_gap: LeastGap = 0,
-    budget_mib: BudgetMib = None,
-    memory_gib: MemoryGib = 64,
-    seed: Seed = 0,
+    policy: Policies = None,
+    seeds: Seeds = 5,
     plot: Plot = None,
     as_json: AsJson = False,
+    *,
+    options: SimulationOptions,
 ) -> None:
     """Compare policies over seeds, with 95 % intervals, and with what the thesis says of them."""
     from scx_vsched.cluster.compare import compare
@@ -200,9 +149,9 @@ def compare_command(
 
     policies = [parse_policy(name) for name in policy] if policy else list(THESIS_POLICIES)
     with progress_bars() as progress:
-        load = workload_loader(folder, machines, workload_machines, progress)
-        first = load(seed)
-        setup = make_setup(context.params, len(first.capacity))
+        load = workload_loader(folder, options, progress)
+        first = load(options.seed)
+        setup = make_setup(options, len(first.capacity))
         bar = progress.add_task("simulating", total=len(policies) * seeds)
         comparison = compare(
             load,
@@ -222,6 +171,10 @@ def compare_command(
         _show(claims)
     for path in pictures:
         print(path)
+
+
+app.command("sweep")(sweep_command)
+app.command("report")(report_command)
 
 
 def _draw(results: Sequence[Result], folder: Path | None, setup: Setup) -> list[Path]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
+    from scx_vsched.cli.cluster_options import SimulationOptions
     from scx_vsched.cluster.workload import Workload
 
 __all__ = ["need_polars", "progress_bars", "workload_loader"]
@@ -37,13 +38,13 @@ def progress_bars() -> Progress:
 
 
 def workload_loader(
-    folder: Path, machines: int | None, workload_machines: int | None, progress: Progress
+    folder: Path, options: SimulationOptions, progress: Progress
 ) -> Callable[[int], Workload]:
     """Reads the trace as it is for a seed; without a choice of machines it is the same for all."""
     need_polars()
     from scx_vsched.cluster.workload import load_workload
 
-    chosen = workload_machines or machines
+    chosen = options.workload_machines or options.machines
     bar = progress.add_task("reading", total=None)
     known: dict[int, Workload] = {}
 

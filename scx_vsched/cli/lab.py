@@ -180,15 +180,26 @@ def report_command(
     result: Annotated[Path, typer.Argument(metavar="RESULT", help="A file of `lab run -o`.")],
     markdown: _Markdown = None,
     html: _Html = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option("--plots", metavar="DIR", help="Write each picture there, as an SVG file."),
+    ] = None,
 ) -> None:
     """Make a report of a run: Markdown on standard output, or files."""
+    from scx_vsched.errors import UserError
     from scx_vsched.lab.document import load
+    from scx_vsched.lab.page import plots_of
     from scx_vsched.lab.report import as_markdown
 
+    if plots is not None and not plots.is_dir():
+        raise UserError(f"{plots} is no directory", f"make it: mkdir {plots}")
     _check_writable(markdown, html)
     document = load(result)
     _write(document, markdown, html)
-    if markdown is None and html is None:
+    if plots is not None:
+        for plot in plots_of(document):
+            (plots / plot.file_name).write_text(plot.svg, encoding="utf-8")
+    if markdown is None and html is None and plots is None:
         print(as_markdown(document), end="")
 
 

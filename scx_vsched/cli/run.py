@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from scx_vsched.cli.numa_settings import numa_settings
 from scx_vsched.cli.settings import (
+    BackendOption,
     NoProbeOption,
     TopologyOption,
     complete_policy,
@@ -42,6 +44,7 @@ def run(
         list[str] | None,
         typer.Option("--without", metavar="FEATURE", help="Leave a feature out (repeatable)."),
     ] = None,
+    backend: BackendOption = "clang",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Set a tunable (repeatable)."),
@@ -61,6 +64,52 @@ def run(
         bool,
         typer.Option("--explain", help="Note why each task is where it is, for `monitor`."),
     ] = False,
+    numa: Annotated[
+        str | None,
+        typer.Option(
+            "--numa",
+            metavar="POLICY",
+            help="Balance the NUMA nodes: coarse, fine, priced, sorted, sorted:KEY-asc or "
+            "sorted:KEY-desc with KEY of memory, cpu, request, accesses; no_migration only looks.",
+        ),
+    ] = None,
+    numa_rules: Annotated[
+        Path | None,
+        typer.Option("--numa-rules", metavar="FILE", help="Which tasks are fixed, which move."),
+    ] = None,
+    numa_period: Annotated[
+        float | None,
+        typer.Option(
+            "--numa-period", metavar="SEC", min=0.5, show_default="2", help="Between two looks."
+        ),
+    ] = None,
+    numa_budget: Annotated[
+        float | None,
+        typer.Option(
+            "--numa-budget",
+            metavar="MIB/S",
+            min=0.0,
+            show_default="256",
+            help="Memory that may move in a second.",
+        ),
+    ] = None,
+    numa_keep_memory: Annotated[
+        bool, typer.Option("--numa-keep-memory", help="Move tasks and leave their memory.")
+    ] = False,
+    numa_working_set: Annotated[
+        bool,
+        typer.Option(
+            "--numa-working-set",
+            help="Count memory in use only; costs tasks a little (clears referenced bits).",
+        ),
+    ] = False,
+    numa_dry_run: Annotated[
+        bool, typer.Option("--numa-dry-run", help="Only say what would move.")
+    ] = False,
+    numa_record: Annotated[
+        Path | None,
+        typer.Option("--numa-record", metavar="FILE", help="Record every look for `numa plot`."),
+    ] = None,
     stats: Annotated[
         float | None,
         typer.Option("--stats", metavar="SEC", min=0.1, help="Show statistics every SEC seconds."),
@@ -110,9 +159,9 @@ def run(
 
     Ends with 0 when it was asked to, 1 when it could not start, 3 when the kernel ended it.
     """
-    if object_path and (policy or without):
+    if object_path and (policy or without or backend != "clang"):
         raise UserError(
-            "--object contradicts --policy and --without: an object is already built from both"
+            "--object contradicts --policy, --without and --backend: an object is already built"
         )
     if no_probe and topology:
         raise UserError("--no-probe contradicts --topology: either says where the topology is from")
@@ -127,6 +176,16 @@ def run(
     if help_stats:
         print(_explain(policy or DEFAULT_POLICY, object_path))
         return
+    balance = numa_settings(
+        numa,
+        rules=numa_rules,
+        period_s=numa_period,
+        budget_mib_s=numa_budget,
+        keep_memory=numa_keep_memory,
+        working_set=numa_working_set,
+        dry_run=numa_dry_run,
+        record=numa_record,
+    )
     tunables = parse_settings(settings or ())
     if slice_us is not None:
         tunables["slice_us"] = slice_us
@@ -136,11 +195,13 @@ def run(
                 policy=policy or DEFAULT_POLICY,
                 object_path=object_path,
                 without=tuple(without or ()),
+                backend=backend,
                 tunables=tunables,
                 probe=not (no_probe or topology),
                 topology_path=topology,
                 domains_path=domains,
                 explain=explain,
+                numa=balance,
                 stats_s=stats,
                 stats_json=stats_json,
                 verbose=verbose,

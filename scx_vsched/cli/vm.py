@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scx_vsched.cli import vm_lab
-from scx_vsched.cli.settings import NoProbeOption, TopologyOption, parse_settings
+from scx_vsched.cli import vm_costs, vm_lab
+from scx_vsched.cli.settings import (
+    BackendOption,
+    NoProbeOption,
+    TopologyOption,
+    parse_settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +35,7 @@ app = typer.Typer(
 
 app.command("profiles")(vm_lab.profiles_command)
 app.command("accuracy")(vm_lab.accuracy_command)
+app.command("costs")(vm_costs.costs_command)
 
 _Kernel = Annotated[
     str,
@@ -228,7 +234,9 @@ def verify_command(
     kernels: Annotated[
         str, typer.Option("--kernels", metavar="LIST", help="Kernels, with commas between them.")
     ] = "6.12,6.18,newest",
-    every: Annotated[bool, typer.Option("--all", help="Every supported series.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every supported series, and the gallery's policies too.")
+    ] = False,
     fetch: Annotated[bool, typer.Option("--fetch", help="Fetch series that are missing.")] = False,
     policy: Annotated[
         list[str] | None,
@@ -240,6 +248,7 @@ def verify_command(
             "--baseline", help="Record to compare with (default: tests/vm/baseline.json)."
         ),
     ] = None,
+    backend: BackendOption = "clang",
     update_baseline: Annotated[
         bool, typer.Option("--update-baseline", help="Write what was measured to the record.")
     ] = False,
@@ -256,12 +265,13 @@ def verify_command(
 ) -> None:
     """Load every policy with every combination of features on each kernel.
 
+    Those of the gallery, which differ in their hooks alone, with all features and with none.
     Fails when an object does not load or work, or when a program costs the verifier much more than
     recorded.
     """
     from rich.console import Console
 
-    from scx_vsched.policies import builtin_policies
+    from scx_vsched.policies import builtin_policies, gallery_policies, xen_policies
     from scx_vsched.vm import baseline as record
     from scx_vsched.vm import verify_report
     from scx_vsched.vm.kernels import SERIES
@@ -271,10 +281,11 @@ def verify_command(
 
     path = baseline or PACKAGE_ROOT / "tests" / "vm" / "baseline.json"
     recorded = record.load_baseline(path)
+    named = [*builtin_policies(), *xen_policies(), *(gallery_policies() if every else ())]
     reports = verify_report.load_reports(before) if before else []
     with step("Verifying", quiet) as say:
         chosen = _chosen_kernels(SERIES if every else tuple(kernels.split(",")), fetch, say)
-        found = verify(policy or list(builtin_policies()), chosen, accelerator=accel, say=say)
+        found = verify(policy or named, chosen, backend=backend, accelerator=accel, say=say)
     reports = verify_report.joined(reports, found)
     measured = instructions(reports)
     comparison = record.compare(recorded, measured)

@@ -41,7 +41,7 @@ class Movable:
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """What moves: each task once, with its target and the target's rank (0 least loaded, or 1).
+    """What moves: each task once, with its target and the target's rank (0 least loaded).
 
     `place` says where each was among those that could move.
     """
@@ -59,16 +59,20 @@ def choose_moves(
     load: NDArray[np.float64],
     *,
     capacity: NDArray[np.int64],
+    room: NDArray[np.int64],
+    waiting: NDArray[np.int64],
     cell_size: int,
     limits: Limits,
 ) -> Moves:
     """The moves that `policy` makes in all cells: machines [k·cell_size, (k+1)·cell_size).
 
-    `load` is the CPU in use on each machine, those of the tasks that may move included.
+    `load` is the CPU in use on each machine, those of the tasks that may move included; `room` and
+    `waiting` are as `Admission` has them.
     """
     order = np.argsort(movable.machine, kind="stable")
     movable = movable.take(order)
-    nodes = list(map(Node, range(len(load)), load.tolist(), capacity.tolist()))
+    columns = (column.tolist() for column in (load, capacity, room, waiting))
+    nodes = list(map(Node, range(len(load)), *columns))
     choose = _whole_machines if policy.kind is Kind.COARSE else _single_tasks
     place, target, rank = choose(policy, movable, nodes, cell_size, limits)
     return Moves(order[place], movable.task[place], target, rank, movable.memory_bytes[place])

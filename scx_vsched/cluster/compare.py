@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from scx_vsched.cluster.metrics import Result, Summary
+from scx_vsched.cluster.metrics import Result, Summarised, Summary
 from scx_vsched.cluster.simulator import simulate
 from scx_vsched.errors import UserError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scx_vsched.cluster.workload import Workload
     from scx_vsched.numa.policies import Policy
 
-__all__ = ["Comparison", "Estimate", "compare", "estimate"]
+__all__ = ["Comparison", "Estimate", "compare", "difference", "estimate"]
 
 # Student's t for a two-sided interval of 95 %, for 1, 2, … degrees of freedom.
 _T95 = (
@@ -38,6 +38,11 @@ class Estimate:
     mean: float
     half_width: float | None
 
+    @property
+    def sure(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.half_width is not None and abs(self.mean) > self.half_width
+
 
 def estimate(values: Sequence[float]) -> Estimate:
     """The mean of at least one value, with Student's interval."""
@@ -50,11 +55,16 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean, quantile * math.sqrt(variance / count))
 
 
+def difference(values: Sequence[float], others: Sequence[float]) -> Estimate:
+    """How much more the values are than the others, taken in pairs."""
+    return estimate([one - two for one, two in zip(values, others, strict=True)])
+
+
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison[One: Summarised]:
     """Runs by policy, each with one result for each seed, in the same order of seeds."""
 
-    runs: dict[Policy, tuple[Result, ...]]
+    runs: dict[Policy, tuple[One, ...]]
 
     def values(self, policy: Policy, metric: str) -> list[float]:
         """A field of the summary, for each seed."""
@@ -66,8 +76,7 @@ class Comparison:
 
     def difference(self, policy: Policy, other: Policy, metric: str) -> Estimate:
         """How much more `policy` has of a field than `other`, taken seed by seed."""
-        pairs = zip(self.values(policy, metric), self.values(other, metric), strict=True)
-        return estimate([one - two for one, two in pairs])
+        return difference(self.values(policy, metric), self.values(other, metric))
 
     @staticmethod
     def metrics() -> list[str]:
@@ -81,7 +90,7 @@ def compare(
     setup: Setup,
     seeds: int,
     on_step: Callable[[Policy, int, int, int], None] = lambda policy, seed, step, steps: None,
-) -> Comparison:
+) -> Comparison[Result]:
     """Run each policy for each of the seeds `setup.seed`, `setup.seed` + 1, …
 
     `workloads` gives the tasks for a seed. `on_step` hears the policy, the seed, the step and how

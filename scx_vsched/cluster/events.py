@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["NEVER_US", "Attempts", "read_attempts", "read_machines"]
 
 NEVER_US = 2**63 - 1  # an end that lies outside the files; also the trace's "after the trace"
+_MOST_INDEX = (1 << 31) - 1
 _COLUMNS = ("time", "job", "index", "machine", "event", "priority", "cpu_request")
 
 
@@ -75,6 +76,10 @@ def read_attempts(
         skipped["task_events: after the trace"] += late
         events = events.filter(pl.col("time") < NEVER_US)
     events = events.with_columns(pl.col("time").cast(pl.Int64))
+    sound = events.filter(pl.col("index").is_between(0, _MOST_INDEX))
+    if odd := events.height - sound.height:
+        skipped["task_events: rows whose task index no trace has"] += odd
+        events = sound
     if backward := int((np.diff(events["time"].to_numpy()) < 0).sum()):
         skipped["task_events: rows out of order (sorted, not left out)"] += backward
     events = events.sort("job", "index", "time", maintain_order=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from scx_vsched.numa.policies import Policy
 
-__all__ = ["BALANCED_GINI", "Result", "Series", "Summary", "gini"]
+__all__ = ["BALANCED_GINI", "Result", "Series", "Summarised", "Summary", "gini"]
 
 BALANCED_GINI = 0.25  # below it a cluster counts as balanced (giantvm.md, "Outputs")
 
@@ -55,7 +55,8 @@ class Summary:
     ran, `wait_s` they waited to start, `qos_s` both (the thesis's QoS), `delay_s` how much that is
     beyond what they ran in the trace, and how many times that, `slowdown` (median and 95th
     percentile), each a mean over tasks but for these. Moves to the least loaded node are
-    `moved_first`, to the second least `moved_second`.
+    `moved_first`, to the second least `moved_second`; `following_s` is how long the pages of a move
+    followed, on average.
     """
 
     tasks: int
@@ -81,6 +82,20 @@ class Summary:
     moved_second: int
     tasks_moved: int
     most_moves_of_a_task: int
+    following_s: float
+
+
+class Summarised(Protocol):
+    """What is known of a run when it is over."""
+
+    @property
+    def policy(self) -> Policy: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def summary(self) -> Summary: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -62,27 +63,35 @@ def read_parts(
     to `skipped`. Raises UserError as the module says.
     """
     wanted = [name for name in table.columns if name in {*table.mandatory, *columns}]
-    for path in parts:
-        on_part(path)
-        for line, data in _pieces(path):
-            frame = _parse(path, line, data, table, wanted)
-            good = frame.drop_nulls(list(table.mandatory))
-            if good.height != frame.height:
-                skipped[f"{table.name}: rows without a mandatory value"] += (
-                    frame.height - good.height
-                )
-            yield good.with_columns(pl.col(pl.Float64).fill_nan(None)).select(columns)
+    pieces = (piece for path in parts for piece in _pieces(path))
+    for path, line, data in _ahead(pieces):
+        if line == 1:
+            on_part(path)
+        frame = _parse(path, line, data, table, wanted)
+        good = frame.drop_nulls(list(table.mandatory))
+        if good.height != frame.height:
+            skipped[f"{table.name}: rows without a mandatory value"] += frame.height - good.height
+        yield good.with_columns(pl.col(pl.Float64).fill_nan(None)).select(columns)
 
 
-def _pieces(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Whole lines of a part, some 50 MB at a time, each with the number of its first line."""
+def _ahead[Piece](pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The same pieces, each decompressed by a thread while the one before it is parsed."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = pool.submit(next, pieces, None)
+            yield piece
+
+
+def _pieces(path: Path) -> Iterator[tuple[Path, int, bytes]]:
+    """Whole lines of a part, some 50 MB at a time, with the part and the number of the first."""
     line, rest = 1, b""
     try:
         with path.open("rb") if path.suffix == ".csv" else gzip.open(path) as file:
             while data := file.read(_PIECE_BYTES):
                 whole, newline, rest = (rest + data).rpartition(b"\n")
                 if newline:
-                    yield line, whole + newline
+                    yield path, line, whole + newline
                     line += whole.count(b"\n") + 1
                 elif len(rest) > 2 * _PIECE_BYTES:
                     raise UserError(f"{path}:{line}: no line ends here", "this is no CSV file")
@@ -99,7 +108,7 @@ def _pieces(path: Path) -> Iterator[tuple[int, bytes]]:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
     if rest:
-        yield line, rest + b"\n"
+        yield path, line, rest + b"\n"
 
 
 def _parse(path: Path, line: int, data: bytes, table: Table, columns: list[str]) -> pl.DataFrame:

@@ -16,17 +16,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from scx_vsched.cluster.metrics import Result, Series
 
-__all__ = ["PICTURES", "draw_series", "save_pictures"]
+__all__ = ["COLORS", "PICTURES", "draw_series", "name_lines", "save_pictures"]
 
 _WIDTH_IN, _HEIGHT_IN = 7.2, 3.4
 _LEFT_IN, _RIGHT_IN, _HEAD_IN, _FOOT_IN = 0.75, 2.0, 0.75, 0.6
 # Told apart with any kind of colour vision (Okabe and Ito); dashes tell twice as many apart.
-_COLORS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#e69f00", "#56b4e9", "#cc79a7", "#7f7f7f")
+COLORS = (
+    *("#000000", "#d55e00", "#0072b2", "#009e73", "#e69f00", "#56b4e9", "#cc79a7", "#7f7f7f"),
+    "#882255",
+)
 _DASHES = ("-", "--", ":", "-.")
 _POINTS = 90  # of a line: more, and lines that are close hide each other
 _LEAST_GAP_IN = 0.17  # between two names at the lines' ends
@@ -50,15 +54,20 @@ PICTURES = (
 )
 
 
-def save_pictures(results: Sequence[Result], folder: Path, below: str) -> list[Path]:
-    """Write all pictures as SVG into `folder` and say where; `below` is the line below titles."""
+def save_pictures(
+    results: Sequence[Result], folder: Path, below: str, prefix: str = ""
+) -> list[Path]:
+    """Write all pictures as SVG into `folder` and say where; `below` is the line below titles.
+
+    Their names begin with `prefix`.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror or error}") from None
     written = []
     for picture in PICTURES:
-        path = folder / f"{picture.name.replace('_', '-')}.svg"
+        path = folder / f"{prefix}{picture.name.replace('_', '-')}.svg"
         save(draw_series(picture, results, below), path)
         written.append(path)
     return written
@@ -70,8 +79,8 @@ def draw_series(picture: _Picture, results: Sequence[Result], below: str) -> Fig
     axes = place(figure, _LEFT_IN, _FOOT_IN, _WIDTH_IN, _HEIGHT_IN)
     ends = []
     for number, result in enumerate(results):
-        color = _COLORS[number % len(_COLORS)]
-        dash = _DASHES[number // len(_COLORS) % len(_DASHES)]
+        color = COLORS[number % len(COLORS)]
+        dash = _DASHES[number // len(COLORS) % len(_DASHES)]
         hours, values = _mean_points(result.series, picture.name)
         values = values * picture.scale
         axes.plot(hours, values, color=color, linestyle=dash, linewidth=1.2)
@@ -85,8 +94,15 @@ def draw_series(picture: _Picture, results: Sequence[Result], below: str) -> Fig
     axes.set_ylabel(picture.axis, fontsize=SMALL + 1, color=MUTED)
     axes.grid(color=GRID, linewidth=0.5)
     axes.set_axisbelow(True)
+    name_lines(axes, ends, _HEIGHT_IN)
+    title(figure, picture.title, below)
+    return figure
+
+
+def name_lines(axes: Axes, ends: Sequence[tuple[float, str, str]], height_in: float) -> None:
+    """Names right of axes of that height, at lines' ends: value, name and colour of each."""
     low, high = axes.get_ylim()
-    per_inch = (high - low) / _HEIGHT_IN
+    per_inch = (high - low) / height_in
     heights = _apart([value for value, _, _ in ends], _LEAST_GAP_IN * per_inch)
     for (value, name, color), height in zip(ends, heights, strict=True):
         axes.annotate(
@@ -108,8 +124,6 @@ def draw_series(picture: _Picture, results: Sequence[Result], below: str) -> Fig
                 "shrinkB": 0,
             },
         )
-    title(figure, picture.title, below)
-    return figure
 
 
 def _mean_points(series: Series, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from scx_vsched.cluster.workload import Workload
 
 __all__ = [
+    "COLUMNS",
     "claims_table",
     "comparison_data",
     "comparison_table",
+    "estimate_text",
     "result_data",
     "skipped_lines",
     "summary_table",
@@ -30,7 +32,7 @@ __all__ = [
 
 _GIB = 1 << 30
 # Summary fields of a comparison's columns: heading, scale, digits.
-_COLUMNS = {
+COLUMNS = {
     "cpu": ("CPU %", 100.0, 2),
     "gini": ("Gini", 1.0, 4),
     "overcommit": ("over %", 100.0, 2),
@@ -41,7 +43,7 @@ _COLUMNS = {
     "moves": ("moves", 1.0, 0),
     "moved_second": ("to second", 1.0, 0),
 }
-_TIMES = ("duration_s", "wait_s", "qos_s", "delay_s")
+_TIMES = ("duration_s", "wait_s", "qos_s", "delay_s", "following_s")
 _SHARES = ("cpu", "overcommit", "balanced_share")
 _NAMES = {
     "cpu": "mean CPU in use",
@@ -62,6 +64,7 @@ _NAMES = {
     "moved_second": "… to the second",
     "tasks_moved": "tasks moved",
     "most_moves_of_a_task": "most moves of one task",
+    "following_s": "mean time that pages followed a task",
 }
 
 
@@ -86,22 +89,22 @@ def _text(name: str, value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
-def comparison_table(comparison: Comparison) -> Table:
+def comparison_table(comparison: Comparison[Any]) -> Table:
     """A row for each policy; with several seeds the mean ± half of its 95 % interval."""
     table = Table(box=None, pad_edge=False)
     table.add_column("policy")
-    for head, _, _ in _COLUMNS.values():
+    for head, _, _ in COLUMNS.values():
         table.add_column(head, justify="right")
     for policy in comparison.runs:
         cells = [
-            _estimate(comparison.mean(policy, metric), scale, digits)
-            for metric, (_, scale, digits) in _COLUMNS.items()
+            estimate_text(comparison.mean(policy, metric), scale, digits)
+            for metric, (_, scale, digits) in COLUMNS.items()
         ]
         table.add_row(str(policy), *cells)
     return table
 
 
-def claims_table(comparison: Comparison) -> Table | None:
+def claims_table(comparison: Comparison[Any]) -> Table | None:
     """What the thesis says beside what came out; None where nothing can be judged."""
     judged = judge(comparison)
     if not judged or all(one.difference.half_width is None for one in judged):
@@ -115,17 +118,18 @@ def claims_table(comparison: Comparison) -> Table | None:
 
 
 def _claim(one: Judged) -> str:
-    head = _COLUMNS[one.claim.metric][0]
+    head = COLUMNS[one.claim.metric][0]
     return f"{head}: {one.claim.less} < {one.claim.more}"
 
 
 def _judged_difference(one: Judged) -> str:
-    _, scale, digits = _COLUMNS[one.claim.metric]
+    _, scale, digits = COLUMNS[one.claim.metric]
     # Differences are smaller than what they are of.
-    return _estimate(one.difference, scale, digits + 1 if digits else 0, sign="+")
+    return estimate_text(one.difference, scale, digits + 1 if digits else 0, sign="+")
 
 
-def _estimate(found: Estimate, scale: float, digits: int, sign: str = "") -> str:
+def estimate_text(found: Estimate, scale: float, digits: int, sign: str = "") -> str:
+    """A mean in units of 1/`scale`, ± half of its interval if it has one."""
     text = f"{found.mean * scale:{sign},.{digits}f}"
     if found.half_width is None:
         return text
@@ -161,7 +165,7 @@ def result_data(result: Result, *, series: bool) -> dict[str, Any]:
     return data
 
 
-def comparison_data(comparison: Comparison, setup: Setup) -> dict[str, Any]:
+def comparison_data(comparison: Comparison[Any], setup: Setup) -> dict[str, Any]:
     """All runs, means with intervals, and verdicts on the thesis's claims."""
     return {
         "setup": asdict(setup),

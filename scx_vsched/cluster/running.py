@@ -64,18 +64,21 @@ class Running:
         return np.bincount(self.machine, self.cpu, machines)
 
     def advance(
-        self, length_s: float, m_speed: NDArray[np.float64]
+        self, length_s: float, m_speed: NDArray[np.float64], pace: NDArray[np.float64] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Let `length_s` pass at each machine's speed (1: as in the trace).
+        """Let `length_s` pass at each machine's speed (1: as in the trace) and each task's pace.
 
-        The tasks that ended, their machines, and for how long each still ran.
+        `pace` None is 1 for all. The tasks that ended, their machines, and how long each still ran.
         """
-        made_s = length_s * m_speed[self.machine]
+        speed = m_speed[self.machine]
+        if pace is not None:
+            speed *= pace
+        made_s = length_s * speed
         left_s = self._duration_s - self._progress_s
         self._progress_s += made_s
         ended = np.flatnonzero(left_s <= made_s)
         task, machine = self.task[ended], self.machine[ended]
-        ran_s = left_s[ended] / m_speed[machine]
+        ran_s = left_s[ended] / speed[ended]
         self.cpu[ended] = 0
         self._duration_s[ended] = self._next_s[ended] = np.inf
         self.task[ended] = -1

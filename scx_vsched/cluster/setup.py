@@ -31,6 +31,10 @@ class Setup:
     each sample of the trace. Tasks with a priority below `priority_below` and a current maximum
     of CPU below `max_cpu_below` may move, but for those that moved less than `rest_s` ago.
     `machine_memory_bytes`: memory of the largest machine, which the trace does not reveal.
+    `cell_queue`: a task may start on any machine of its cell; else it waits for the one drawn.
+    `link_bytes_s`: what a machine's network carries each way, None without limit; a task whose
+    pages follow runs at `moving_speed` of its speed and takes its CPU all the same, as a vCPU that
+    waits for a page runs nobody else.
     `seed` decides where tasks are placed.
     """
 
@@ -38,12 +42,15 @@ class Setup:
     capacity: float | None = 0.5
     allocation_ratio: float = 1.0
     cell_size: int = 4
+    cell_queue: bool = False
     step_s: float = 30.0
     balance_steps: int = 10
     priority_below: int = 2
     max_cpu_below: float = 0.025
     rest_s: float = 0.0
     machine_memory_bytes: int = 64 << 30
+    link_bytes_s: float | None = None
+    moving_speed: float = 0.5
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
 

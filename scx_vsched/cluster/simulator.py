@@ -4,7 +4,8 @@ Facts: giantvm.md, "Cluster simulator". Each step: tasks submitted by now join t
 machine drawn for them and are admitted in turn while requests fit; every `balance_steps` the
 policy moves tasks within cells; then running tasks make progress. On a machine whose tasks want
 more than its capacity all slow down alike, so that the work left stretches by
-dt · (usage - capacity) / usage. A migration takes no time and costs the task's assigned memory.
+dt · (usage - capacity) / usage. A migration costs the task's assigned memory, and takes no time
+unless the network is finite.
 
 There is no object per task: a task is a row of the workload's arrays, and a step is a fixed number
 of array operations over the running and the queued tasks. Integers for CPU make results
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scx_vsched.cluster.admission import Admission
 from scx_vsched.cluster.balance import Movable, Moves, choose_moves
 from scx_vsched.cluster.metrics import BALANCED_GINI, Result, Series, Summary, gini
+from scx_vsched.cluster.network import Network
 from scx_vsched.cluster.running import Running
 from scx_vsched.cluster.schema import UNIT
 from scx_vsched.cluster.setup import capacities
@@ -59,23 +62,21 @@ class _Run:
     def __init__(self, workload: Workload, policy: Policy, setup: Setup) -> None:
         self._work, self._policy, self._setup = workload, policy, setup
         tasks = len(workload)
-        rng = np.random.default_rng(setup.seed)
         self._m_capacity = capacities(setup, workload)
-        self._m_requested = np.zeros(setup.machines, np.int64)
-        self._t_machine = rng.integers(0, setup.machines, tasks)
-        # A request that no machine could ever fulfil takes one for itself.
-        wanted = np.rint(workload.request * setup.allocation_ratio).astype(np.int64)
-        self._t_request = np.minimum(wanted, self._m_capacity[self._t_machine])
+        self._queues = Admission(workload, setup, self._m_capacity)
+        self._network = (
+            None if setup.link_bytes_s is None else Network(setup.machines, setup.link_bytes_s)
+        )
         self._t_start_s = np.full(tasks, np.nan)
         self._t_end_s = np.full(tasks, np.nan)
         self._t_moved_s = np.full(tasks, -np.inf)
+        self._t_whole_s = np.full(tasks, -np.inf)  # when all pages have followed
         self._t_moves = np.zeros(tasks, np.int32)
         self._running = Running(workload)
-        self._pending = np.empty(0, np.int64)  # by machine, then in the order of submission
-        self._submitted = 0
-        self._room = True  # whether requests became fewer since tasks were last admitted
+        self._moves = self._bytes = 0
         self._moved = [0, 0]  # tasks, by the rank of the target
-        self._bytes = [0, 0]
+        self._moved_bytes = [0, 0]
+        self._following_s = 0.0  # of all moves
 
     def run(
         self,
@@ -102,34 +103,10 @@ class _Run:
         return Result(self._policy, self._setup.seed, self._summary(series), series)
 
     def _admit(self, now_s: float) -> None:
-        """Queue what was submitted by now, and start the head of each queue as far as it fits."""
-        arrived = int(np.searchsorted(self._work.submit_s, now_s, side="right"))
-        if arrived > self._submitted:
-            new = np.arange(self._submitted, arrived)
-            self._pending = np.concatenate([self._pending, new])
-            order = np.argsort(self._t_machine[self._pending], kind="stable")
-            self._pending = self._pending[order]
-            self._submitted = arrived
-        elif not self._room:
-            return
-        self._room = False
-        queue = self._pending
-        if not len(queue):
-            return
-        machine, request = self._t_machine[queue], self._t_request[queue]
-        total = np.cumsum(request)
-        # The machines' queues lie one after the other: what each machine's starts after.
-        last = np.flatnonzero(machine[1:] != machine[:-1])
-        m_before = np.zeros(self._setup.machines, np.int64)
-        m_before[machine[last + 1]] = total[last]
-        before = m_before[machine]
-        # Requests are not negative: the sum along a queue rises, and what fits is its beginning.
-        fits = total - before <= (self._m_capacity - self._m_requested)[machine]
-        started = queue[fits]
-        self._pending = queue[~fits]
-        self._running.start(started, machine[fits])
+        """Start what may start."""
+        started, machine = self._queues.admit(now_s)
+        self._running.start(started, machine)
         self._t_start_s[started] = now_s
-        np.add.at(self._m_requested, machine[fits], request[fits])
 
     def _balance(self, now_s: float, load: NDArray[np.float64]) -> Moves:
         """Let the policy move tasks."""
@@ -138,6 +115,7 @@ class _Run:
         may = work.priority[running.task] < setup.priority_below
         may &= work.max_cpu[running.sample] < setup.max_cpu_below * UNIT
         may &= now_s - self._t_moved_s[running.task] >= setup.rest_s
+        may &= self._t_whole_s[running.task] <= now_s
         place = np.flatnonzero(may)
         task, sample = running.task[place], running.sample[place]
         memory = np.rint(work.memory[sample] * (setup.machine_memory_bytes / UNIT))
@@ -145,7 +123,7 @@ class _Run:
             task,
             running.machine[place],
             work.cpu[sample],
-            self._t_request[task],
+            self._queues.t_request[task],
             memory.astype(np.int64),
             work.accesses[sample],
         )
@@ -154,22 +132,31 @@ class _Run:
             movable,
             load,
             capacity=self._m_capacity,
+            room=self._queues.m_room,
+            waiting=self._queues.waiting(),
             cell_size=setup.cell_size,
             limits=setup.limits,
         )
         place = place[moves.place]
-        request = self._t_request[moves.task]
-        np.subtract.at(self._m_requested, running.machine[place], request)
-        np.add.at(self._m_requested, moves.target, request)
+        source = running.machine[place]
+        self._queues.move(moves.task, source, moves.target)
         running.machine[place] = moves.target
         self._t_moved_s[moves.task] = now_s
+        if self._network is not None:
+            over_s = self._network.send(now_s, source, moves.target, moves.memory_bytes)
+            self._t_whole_s[moves.task] = over_s
+            self._following_s += float((over_s - now_s).sum())
+        self._count(moves)
+        return moves
+
+    def _count(self, moves: Moves) -> None:
         self._t_moves[moves.task] += 1
+        self._moves += len(moves.task)
+        self._bytes += int(moves.memory_bytes.sum())
         for rank in (0, 1):
             there = moves.rank == rank
             self._moved[rank] += int(there.sum())
-            self._bytes[rank] += int(moves.memory_bytes[there].sum())
-        self._room |= len(moves.task) > 0
-        return moves
+            self._moved_bytes[rank] += int(moves.memory_bytes[there].sum())
 
     def _measure(self, now_s: float, load: NDArray[np.float64]) -> tuple[float, ...]:
         """A row of the series."""
@@ -178,18 +165,21 @@ class _Run:
         beyond = (wanted - used).mean()
         return (
             *(now_s, float(used.mean()), gini(used), float(beyond)),
-            *(len(self._running), len(self._pending), sum(self._bytes), sum(self._moved)),
+            *(len(self._running), self._queues.pending, self._bytes, self._moves),
         )
 
     def _advance(self, now_s: float, length_s: float, load: NDArray[np.float64]) -> None:
         """Let running tasks make progress, and end those that are done."""
         m_speed = np.ones(self._setup.machines)
         np.divide(self._m_capacity, load, out=m_speed, where=load > self._m_capacity)
-        ended, machine, ran_s = self._running.advance(length_s, m_speed)
+        pace = None
+        if self._network is not None:
+            left_s = np.clip(self._t_whole_s[self._running.task] - now_s, 0, length_s)
+            pace = 1 - (1 - self._setup.moving_speed) * left_s / length_s
+        ended, machine, ran_s = self._running.advance(length_s, m_speed, pace)
         if len(ended):
             self._t_end_s[ended] = now_s + ran_s
-            np.subtract.at(self._m_requested, machine, self._t_request[ended])
-            self._room = True
+            self._queues.leave(ended, machine)
 
     def _summary(self, series: Series) -> Summary:
         work = self._work
@@ -207,8 +197,8 @@ class _Run:
             tasks=len(work),
             finished=len(ended),
             running=len(self._running),
-            pending=len(self._pending),
-            unsubmitted=len(work) - self._submitted,
+            pending=self._queues.pending,
+            unsubmitted=self._queues.unsubmitted,
             cpu=mean(series.cpu),
             gini=mean(series.gini),
             balanced_share=mean((series.gini < BALANCED_GINI).astype(np.float64)),
@@ -219,12 +209,13 @@ class _Run:
             delay_s=mean(wait_s + ran_s - trace_s),
             slowdown_p50=float(p50),
             slowdown_p95=float(p95),
-            bytes_moved=sum(self._bytes),
-            bytes_first=self._bytes[0],
-            bytes_second=self._bytes[1],
-            moves=sum(self._moved),
+            bytes_moved=self._bytes,
+            bytes_first=self._moved_bytes[0],
+            bytes_second=self._moved_bytes[1],
+            moves=self._moves,
             moved_first=self._moved[0],
             moved_second=self._moved[1],
             tasks_moved=int((self._t_moves > 0).sum()),
             most_moves_of_a_task=int(self._t_moves.max(initial=0)),
+            following_s=self._following_s / max(self._moves, 1),
         )

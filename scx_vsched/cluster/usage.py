@@ -34,6 +34,7 @@ _COLUMNS = (
 # An instruction accesses memory at most about once; counters that say more are the outliers that
 # the trace's documentation warns of.
 _MOST_ACCESSES = 1.0
+_LATEST_US = 1000 << 32  # 49 days; the trace has 29
 _MOST = 100 * UNIT  # 100 of the largest machines: above it a row is a mistake, and int32 holds it
 
 
@@ -78,49 +79,74 @@ def read_usage(
 
     Rows of other tasks are left out and counted. Where two rows share a period the later counts.
     """
-    new = np.ones(len(attempts), bool)
-    new[1:] = (attempts.job[1:] != attempts.job[:-1]) | (attempts.index[1:] != attempts.index[:-1])
-    task = np.cumsum(new) - 1
-    tasks = pl.DataFrame(
-        {"job": attempts.job[new], "index": attempts.index[new], "task": task[new]}
-    )
-    # One number orders attempts by task and time: milliseconds of the trace fit 32 bits.
-    starts = _key(task, attempts.schedule_us)
+    owners = _Owners(attempts)
     pieces: list[_Rows] = []
     end_us = 0
     for frame in read_parts(find_parts(folder, TASK_USAGE), TASK_USAGE, _COLUMNS, skipped, on_part):
-        if frame.height:
-            end_us = max(end_us, int(frame["end"].max()))  # type: ignore[arg-type]
-            pieces.append(
-                _rows(frame, tasks, task, starts=starts, attempts=attempts, skipped=skipped)
-            )
+        timely = frame.filter(pl.col("end") < _LATEST_US, pl.col("start") < _LATEST_US)
+        if late := frame.height - timely.height:
+            skipped["task_usage: rows of times that no trace has"] += late
+        if timely.height:
+            end_us = max(end_us, int(timely["end"].max()))  # type: ignore[arg-type]
+            pieces.append(_rows(timely, owners, attempts, skipped))
     if not pieces:
         raise UserError(f"{folder / TASK_USAGE.name} holds no usage")
     return _dense(pieces, len(attempts), end_us, skipped)
 
 
-def _key(task: NDArray[np.int64], time_us: NDArray[np.int64]) -> NDArray[np.int64]:
-    return (task << 32) + time_us // 1000
+class _Owners:
+    """Which attempt a row of usage belongs to, by job, index and time."""
+
+    def __init__(self, attempts: Attempts) -> None:
+        self._jobs, job = np.unique(attempts.job, return_inverse=True)
+        key = _key(job, attempts.index)
+        new = np.flatnonzero(np.diff(key, prepend=-1))
+        self._keys, self._first = key[new], new
+        self._single = np.diff(new, append=len(key)) == 1
+        task = np.repeat(np.arange(len(new)), np.diff(new, append=len(key)))
+        self._schedule_ms = attempts.schedule_us // 1000
+        # One number orders attempts by task and time: milliseconds of the trace fit 32 bits.
+        self._starts = _key(task, self._schedule_ms)
+
+    def find(
+        self, job: NDArray[np.int64], index: NDArray[np.int64], end_us: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Which rows are of a task that is known, and of these, the attempt: the last one that was
+        scheduled before the row's end, or -1.
+        """
+        rank = np.minimum(np.searchsorted(self._jobs, job), len(self._jobs) - 1)
+        known = (self._jobs[rank] == job) & (index >= 0) & (index < 1 << 31)
+        key = _key(rank, np.where(known, index, 0))
+        # A search in order finds what it needs in the cache.
+        order = np.argsort(key)
+        task = np.empty(len(key), np.int64)
+        task[order] = np.searchsorted(self._keys, key[order])
+        task = np.minimum(task, len(self._keys) - 1)
+        known &= self._keys[task] == key
+        task, end_ms = task[known], end_us[known] // 1000
+        attempt = self._first[task]
+        attempt[self._schedule_ms[attempt] >= end_ms] = -1
+        several = np.flatnonzero(~self._single[task])
+        key = _key(task[several], end_ms[several])
+        found = np.searchsorted(self._starts, key) - 1
+        attempt[several] = np.where(found >= self._first[task[several]], found, -1)
+        return known, attempt
 
 
-def _rows(
-    frame: pl.DataFrame,
-    tasks: pl.DataFrame,
-    task: NDArray[np.int64],
-    *,
-    starts: NDArray[np.int64],
-    attempts: Attempts,
-    skipped: Counter[str],
-) -> _Rows:
-    """The rows of `frame` that an attempt made: the last one scheduled before the row's end."""
-    known = frame.join(tasks, on=["job", "index"], maintain_order="left")
+def _key(high: NDArray[np.int64], low: NDArray[np.int64]) -> NDArray[np.int64]:
+    return (high << 32) + low
+
+
+def _rows(frame: pl.DataFrame, owners: _Owners, attempts: Attempts, skipped: Counter[str]) -> _Rows:
+    """The rows of `frame` that an attempt made."""
+    end_us = frame["end"].cast(pl.Int64).to_numpy()
+    mine, attempt = owners.find(frame["job"].to_numpy(), frame["index"].to_numpy(), end_us)
+    known = frame if mine.all() else frame.filter(pl.Series(mine))
     if others := frame.height - known.height:
         skipped["task_usage: rows of tasks that are not simulated"] += others
-    own, start_us = known["task"].to_numpy(), known["start"].cast(pl.Int64).to_numpy()
-    end_us = known["end"].cast(pl.Int64).to_numpy()
-    attempt = np.searchsorted(starts, _key(own, end_us)) - 1
+    start_us = known["start"].cast(pl.Int64).to_numpy()
     cpu = known["cpu"].to_numpy()
-    good = (attempt >= 0) & (task[np.maximum(attempt, 0)] == own)
+    good = attempt >= 0
     good &= start_us < attempts.end_us[np.maximum(attempt, 0)]
     if apart := int((~good).sum()):
         skipped["task_usage: rows from when the task did not run"] += apart
@@ -128,7 +154,8 @@ def _rows(
     if bad := int((good & ~sound).sum()):
         skipped["task_usage: rows without a sound CPU rate"] += bad
     good &= sound
-    known, attempt = known.filter(pl.Series(good)), attempt[good]
+    if not good.all():
+        known, attempt = known.filter(pl.Series(good)), attempt[good]
     memory = known.select(
         pl.coalesce("assigned_memory", "canonical_memory").fill_null(0.0)
     ).to_series()

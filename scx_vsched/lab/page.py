@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,9 @@ from scx_vsched.lab.report import as_markdown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scx_vsched.lab.document import Document, Profile
+    from scx_vsched.lab.document import Document
 
-__all__ = ["as_html"]
+__all__ = ["Plot", "as_html", "plots_of"]
 
 _STYLE = """
 body { font: 15px/1.45 sans-serif; margin: 2em auto; max-width: 1240px; padding: 0 1em; }
@@ -26,36 +27,66 @@ code { background: #f3f3f3; }
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A picture as SVG text: of which profile ("" for all of them), its kind, what it shows."""
+
+    profile: str
+    kind: str
+    caption: str
+    svg: str
+
+    @property
+    def file_name(self) -> str:
+        """One that no other picture of the run has."""
+        return "-".join(part for part in ("lab", self.profile, self.kind) if part) + ".svg"
+
+
 def as_html(document: Document) -> str:
     """The report with its plots; raises UserError without matplotlib."""
     body: list[str] = []
     sections = re.split(r"(?m)^(?=## )", as_markdown(document))
-    plots = {profile.name: list(_plots(profile)) for profile in document.profiles}
+    plots: dict[str, list[str]] = {}
+    for plot in plots_of(document):
+        plots.setdefault(plot.profile, []).append(_figure(plot))
     for number, section in enumerate(sections):
         body += _converted(section)
-        title = section.partition("\n")[0].removeprefix("## ")
+        # what is of no profile comes after the beginning
+        title = section.partition("\n")[0].removeprefix("## ") if number else ""
         body += plots.pop(title, [])
-        if not number:
-            body += _figure(throughput(document), "Throughput by profile and workload")
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Lab report</title>'
         f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
     )
 
 
-def _plots(profile: Profile) -> Iterator[str]:
-    yield from _figure(latency_cdf(profile), "Latencies: the part of requests within a time")
-    yield from _figure(where_tasks_ran(profile), "Where tasks ran, by the host's account")
-    yield from _figure(recovery(profile), "After the change")
-    for picture in profile.pictures:
-        title = f"{profile.name}, {picture.scheduler}: vCPUs, tasks and migrations"
-        yield from _figure(timeline_of(picture, title), title)
+def plots_of(document: Document) -> Iterator[Plot]:
+    """All pictures of a run, without those that it has nothing for; UserError as `as_html`."""
+    found = [Plot("", "throughput", "Throughput by profile and workload", throughput(document))]
+    for profile in document.profiles:
+        name = profile.name
+        found += (
+            Plot(
+                name,
+                "latency",
+                "Latencies: the part of requests within a time",
+                latency_cdf(profile),
+            ),
+            Plot(name, "where", "Where tasks ran, by the host's account", where_tasks_ran(profile)),
+            Plot(name, "change", "After the change", recovery(profile)),
+        )
+        for picture in profile.pictures:
+            title = f"{name}, {picture.scheduler}: vCPUs, tasks and migrations"
+            kind = f"timeline-{picture.scheduler}"
+            found.append(Plot(name, kind, title, timeline_of(picture, title)))
+    return (plot for plot in found if plot.svg)
 
 
-def _figure(svg: str, caption: str) -> list[str]:
-    if not svg:
-        return []
-    return [f"<figure>{_own_ids(svg, caption)}<figcaption>{escape(caption)}</figcaption></figure>"]
+def _figure(plot: Plot) -> str:
+    return (
+        f"<figure>{_own_ids(plot.svg, plot.caption)}"
+        f"<figcaption>{escape(plot.caption)}</figcaption></figure>"
+    )
 
 
 def _own_ids(svg: str, caption: str) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,17 +32,24 @@ __all__ = [
     "Move",
     "Node",
     "Policy",
+    "can_hold",
     "decide",
     "parse_policy",
 ]
 
 
 class Node(NamedTuple):
-    """A place for items; `load` and `capacity` in the caller's unit of CPU."""
+    """A place for items; `load` and `capacity` in the caller's unit of CPU.
+
+    Where requests decide what may start: `room` is what may still be requested (negative: more is
+    than may be), `waiting` the request of the first in the queue. A guest has neither.
+    """
 
     id: int
     load: float
     capacity: float
+    room: float = 0.0
+    waiting: float = 0.0
 
 
 class Item(NamedTuple):
@@ -56,7 +64,7 @@ class Item(NamedTuple):
 
 
 class Move(NamedTuple):
-    """`item` goes from node `source` to `target`: the least loaded one (rank 0) or the second."""
+    """`item` goes from node `source` to `target`; `rank` 0 is the least loaded node, 1 the next."""
 
     item: int
     source: int
@@ -71,6 +79,7 @@ class Kind(StrEnum):
     NONE = "no_migration"
     COARSE = "coarse"  # all of a node at once, algorithm 4-1
     SORTED = "sorted"  # item by item in an order, algorithms 4-2 and 4-3
+    PRICED = "priced"  # item by item, where that is worth the bytes; see priced.py
 
 
 class Key(StrEnum):
@@ -116,6 +125,7 @@ class Limits:
     `most_moved`: coarse moves at most this part of a source's load (condition 2).
     `least_batch`: fine moves nothing to a target rather than less than this share of the source's
     capacity; the thesis has such a threshold and does not say its value, 1 % is ours.
+    `targets`: the nodes that fine moves to, the least loaded ones; all others are its sources.
     `least_gap`: hysteresis, a source gives nothing to a target that is less than this share below
     it. `budget_bytes`: memory that one decision may move; None is no limit.
     """
@@ -123,7 +133,9 @@ class Limits:
     warning: float = 1.0
     most_moved: float = 0.8
     least_batch: float = 0.01
+    targets: int = 2
     least_gap: float = 0.0
+    least_gain: float = 10.0
     budget_bytes: int | None = None
 
 
@@ -148,7 +160,7 @@ def parse_policy(text: str) -> Policy:
     if text == "fine":
         return Policy(Kind.SORTED)
     kind, colon, order = text.partition(":")
-    if not colon and kind in {Kind.NONE, Kind.COARSE}:
+    if not colon and kind in {Kind.NONE, Kind.COARSE, Kind.PRICED}:
         return Policy(Kind(kind))
     key, dash, direction = order.partition("-")
     if kind == Kind.SORTED and key in set(Key) and direction in ({"asc", "desc"} if dash else {""}):
@@ -159,7 +171,8 @@ def parse_policy(text: str) -> Policy:
     keys = ", ".join(key for key in Key if key is not Key.NONE)
     raise UserError(
         f"there is no policy {text!r}",
-        f"no_migration, coarse, fine, or sorted:KEY-asc and sorted:KEY-desc with KEY of {keys}",
+        f"no_migration, coarse, fine, priced, or sorted:KEY-asc and sorted:KEY-desc with KEY of "
+        f"{keys}",
     )
 
 
@@ -182,6 +195,10 @@ def decide(
     ranked = sorted(nodes, key=lambda node: (node.load / node.capacity, node.id))
     if policy.kind is Kind.COARSE:
         return _coarse(ranked, own, limits)
+    if policy.kind is Kind.PRICED:
+        from scx_vsched.numa.priced import priced_moves  # noqa: PLC0415 - which needs this module
+
+        return priced_moves(ranked, chain.from_iterable(own.values()), limits)
     if policy.key is not Key.NONE:
         key = _KEYS[policy.key]
         for queue in own.values():
@@ -209,7 +226,7 @@ def _coarse(ranked: list[Node], own: dict[int, list[Item]], limits: Limits) -> l
         if (
             moved <= limits.most_moved * source.load
             and _worth_it(source, source.load, target, load, limits)
-            and _can_hold(target, load + moved, source, source.load, limits)
+            and can_hold(target, load + moved, source, source.load, limits)
             and (limits.budget_bytes is None or spent + size <= limits.budget_bytes)
         ):
             load += moved
@@ -224,7 +241,7 @@ def _fine(ranked: list[Node], own: dict[int, list[Item]], limits: Limits) -> lis
     The item at the front that a target cannot hold ends this target for this source: the queue is
     popped from its front, never searched. Two nodes leave one target.
     """
-    targets = ranked[: min(2, len(ranked) - 1)]
+    targets = ranked[: min(limits.targets, len(ranked) - 1)]
     loads = [target.load for target in targets]
     spent = 0
     moves: list[Move] = []
@@ -235,7 +252,7 @@ def _fine(ranked: list[Node], own: dict[int, list[Item]], limits: Limits) -> lis
             start, before, load, size = at, left, loads[rank], spent
             while at < len(queue) and _worth_it(source, left, target, load, limits):
                 item = queue[at]
-                if not _can_hold(target, load + item.load, source, left, limits):
+                if not can_hold(target, load + item.load, source, left, limits):
                     break
                 if limits.budget_bytes is not None and size + item.memory_bytes > (
                     limits.budget_bytes
@@ -256,7 +273,7 @@ def _fine(ranked: list[Node], own: dict[int, list[Item]], limits: Limits) -> lis
     return moves
 
 
-def _can_hold(target: Node, after: float, source: Node, before: float, limits: Limits) -> bool:
+def can_hold(target: Node, after: float, source: Node, before: float, limits: Limits) -> bool:
     """Whether `target` may be loaded by `after`: not beyond the warning (condition 3), nor beyond
     what the source is loaded by `before` the move (condition 1), so that the worst never rises.
     """

@@ -199,7 +199,8 @@ class VSched(Policy):
             return 0
         left = left_ns(vcpu)
         allowance = allowance_ns(vcpu)
-        lead = min(self.lead_us * US, allowance // 4) + min(vcpu.margin_ns, allowance)
+        # never so early that the vCPU is hardly used: moving costs, too
+        lead = min(self.lead_us * US + vcpu.margin_ns, allowance // 4)
         stay = self.stay_us * US
         settle = stay - min(task.settled_ns, stay)
         return max(left - min(lead, left), settle, 1)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,24 +14,27 @@ from typing import TYPE_CHECKING
 from scx_vsched.bpf.domains import Domains
 from scx_vsched.bpf.elf import read_object
 from scx_vsched.bpf.loader import AttachError, LoadError, check_tunables, read_meta
-from scx_vsched.domains.config import DomainFile, read_domains
-from scx_vsched.domains.keeper import Keeper
 from scx_vsched.errors import UserError
+from scx_vsched.runtime.company import balancing, keeper
 from scx_vsched.runtime.display import JsonLines, LiveTable, TextLines, notice
 from scx_vsched.runtime.feeding import Feeding
 from scx_vsched.runtime.prerequisites import check_machine
 from scx_vsched.runtime.reading import Reading, RestartBudget
 from scx_vsched.runtime.session import document_topology, fed
+from scx_vsched.runtime.signals import stop_on_signals
 from scx_vsched.runtime.socket import SOCKET_PATH, StatsServer, describe_stats
 from scx_vsched.runtime.tuning import tune_commands
 from scx_vsched.runtime.watching import DECISIONS, watch_commands
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator, Mapping
 
+    from scx_vsched.bpf.build import Backend
     from scx_vsched.bpf.exit_info import ExitInfo
-    from scx_vsched.bpf.loader import Attached
-    from scx_vsched.bpf.model import ObjectMeta
+    from scx_vsched.bpf.feed import Feed
+    from scx_vsched.bpf.loader import Attached, SchedulerObject
+    from scx_vsched.numa.settings import Settings as NumaSettings
     from scx_vsched.runtime.display import Display
     from scx_vsched.topology import Topology
 
@@ -53,17 +54,19 @@ class RunOptions:
     The topology is at first as `topology_path` (a document of `scx_vsched probe`) or else the
     machine says; with `probe` it follows what is measured meanwhile. `domains_path` is a file of
     domains, for a scheduler of a host, which needs no topology. With `explain` the last decision
-    about each task is noted.
+    about each task is noted. With `numa` the balancer of nodes works beside the scheduler.
     """
 
     policy: str = DEFAULT_POLICY
     object_path: Path | None = None
     without: tuple[str, ...] = ()
+    backend: Backend = "clang"
     tunables: Mapping[str, int] = field(default_factory=dict)
     probe: bool = True
     topology_path: Path | None = None
     domains_path: Path | None = None
     explain: bool = False
+    numa: NumaSettings | None = None
     stats_s: float | None = None
     stats_json: bool = False
     verbose: bool = False
@@ -80,7 +83,7 @@ def run(options: RunOptions) -> int:
     """
     given = options.topology_path
     topology = document_topology(given) if given else None
-    with _object_file(options) as path, _stop_on_signals() as stop:
+    with _object_file(options) as path, stop_on_signals() as stop:
         try:
             return _Run(path, options, topology, stop).run()
         except LoadError as error:
@@ -109,26 +112,8 @@ def _object_file(options: RunOptions) -> Iterator[Path]:
     check_machine()
     with tempfile.TemporaryDirectory(prefix="scx_vsched-") as directory:
         out = Path(directory) / f"{policy.stem}.bpf.o"
-        build(policy, out, without=options.without)
+        build(policy, out, without=options.without, backend=options.backend)
         yield out
-
-
-@contextlib.contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second SIGINT interrupts as usual."""
-    stop = threading.Event()
-
-    def handle(number: int, _: object) -> None:
-        stop.set()
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Run:
@@ -143,7 +128,8 @@ class _Run:
         self._feeding = Feeding()
         self._stop = stop
         self._meta = read_meta(read_object(path), path)
-        self._keeper = _keeper(self._meta, options)
+        self._balancing = balancing(self._meta, options, lambda: self._feeding.topology or topology)
+        self._keeper = keeper(self._meta, options)
         self._reading = Reading(self._meta.policy)
         self._deadline: float | None = None
 
@@ -232,7 +218,16 @@ class _Run:
                     yield running, contextlib.nullcontext()
                 return
             with obj.attach() as running:
-                yield running, self._feeding.following(feed)
+                yield running, self._following(obj, feed)
+
+    @contextlib.contextmanager
+    def _following(self, obj: SchedulerObject, feed: Feed) -> Iterator[None]:
+        """Keep the scheduler fed, and the tasks balanced, for the length of the block."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._feeding.following(feed))
+            if self._balancing:
+                stack.enter_context(self._balancing.following(obj))
+            yield
 
     def _begin(self, company: contextlib.ExitStack) -> None:
         """Start the clock, the statistics socket and the prober."""
@@ -246,6 +241,9 @@ class _Run:
             commands |= self._keeper.commands()
         else:
             commands |= watch_commands(self._reading)
+        if self._balancing:
+            commands |= self._balancing.commands()
+            company.enter_context(self._balancing)
         try:
             server = StatsServer(self._reading.answer, meta, self._options.socket_path, commands)
             company.enter_context(server)
@@ -271,18 +269,6 @@ class _Run:
             moments = [moment - now for moment in (self._deadline, due) if moment]
             self._stop.wait(max(0.0, min([_WATCH_S, *moments])))
         return None
-
-
-def _keeper(meta: ObjectMeta, options: RunOptions) -> Keeper:
-    """What keeps the domains; a scheduler of a guest has none."""
-    if options.domains_path is None:
-        return Keeper(meta, DomainFile())
-    if meta.mechanism != "host":
-        raise UserError(
-            f"policy {meta.policy} has no domains: it schedules a guest",
-            "take one of a host, for example --policy credit2",
-        )
-    return Keeper(meta, read_domains(options.domains_path, meta))
 
 
 def _display(options: RunOptions, policy: str) -> Display:

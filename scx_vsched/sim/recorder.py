@@ -20,7 +20,7 @@ from scx_vsched.bpf.object import Object
 from scx_vsched.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Activity", "Recording", "activity", "as_text", "record"]
 
@@ -41,6 +41,8 @@ _FIELDS = {
 }
 
 
+# kinds of interrupts whose programs are those of irq_handler by another name
+_TWINS = {"irq_handler": ("softirq", "hrtimer_expire")}
 _NUMBERS = ("kind", "cpu", "by", "in_irq", "preempted", "exit_state")
 
 
@@ -106,7 +108,17 @@ def record(seconds: float) -> Recording:
 @functools.cache
 def _built() -> bytes:
     source = importlib.resources.files("scx_vsched.backend") / "switches.py"
-    return compile_programs(source.read_text(encoding="utf-8"), _fields())
+    text = "\n\n\n".join(_with_twins(source.read_text(encoding="utf-8").split("\n\n\n")))
+    return compile_programs(text, _fields())
+
+
+def _with_twins(programs: Iterable[str]) -> Iterator[str]:
+    """Each program, and the like of it for what else happens so."""
+    for program in programs:
+        yield program
+        for name, others in _TWINS.items():
+            if f"/{name}_" in program:
+                yield from (program.replace(name, other) for other in others)
 
 
 def _fields() -> dict[str, tuple[int, int]]:

@@ -13,7 +13,15 @@
 #define __ksym __attribute__((section(".ksyms")))
 #define __weak __attribute__((weak))
 #define __pure __attribute__((pure))
+/*
+ * Of a function that the verifier checks once, apart from who calls it. Weak, so that the compiler
+ * relies as little on what it does: for an argument that goes unused it would pass anything.
+ */
+#define __apart __weak __noinline
 #define __kptr __attribute__((btf_type_tag("kptr")))
+/* What callers promise of an argument of a function that the verifier checks apart from them. */
+#define __arg_trusted __attribute__((btf_decl_tag("arg:trusted")))
+#define __arg_nonnull __attribute__((btf_decl_tag("arg:nonnull")))
 #define __cacheline_aligned __attribute__((aligned(64)))
 
 #define __uint(name, val) int(*name)[val]

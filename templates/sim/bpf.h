@@ -15,6 +15,9 @@
 #define __weak __attribute__((weak))
 #define __pure __attribute__((pure))
 #define __kptr
+#define __apart __weak __noinline
+#define __arg_trusted
+#define __arg_nonnull
 #define __cacheline_aligned __attribute__((aligned(64)))
 
 #define __uint(name, val) int(*name)[val]

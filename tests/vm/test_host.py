@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.alone, pytest.mark.unproven]
 CPUS = 2
 SECONDS = 10.0
 RTDS_SECONDS = 60.0
+TICK_US = 4000  # of Debian's kernels; a deadline that lacks less than that is not missed
 BY_WEIGHT = ("credit", "credit2", "bvt")
 WEIGHTS = {"vm1": {"weight": 256}, "vm2": {"weight": 512}}
 CAPS = {"vm1": {"cap": 50}, "vm2": {"cap": 120}}
@@ -55,7 +56,14 @@ def _steps() -> list[Step]:
     ]
     vcpus = {"vm1": 2, "vm2": 1, "vm3": 1}
     steps += [
-        shares("deadlines", "rtds", domains=RESERVED, vcpus=vcpus, seconds=RTDS_SECONDS),
+        shares(
+            "deadlines",
+            "rtds",
+            domains=RESERVED,
+            vcpus=vcpus,
+            seconds=RTDS_SECONDS,
+            tunables={"slack_us": TICK_US},
+        ),
         shares("slices", "sedf", domains=SLICES, vcpus={"vm1": 1, "vm2": 1, "vm3": 2, "vm4": 2}),
     ]
     too_much = {name: {"period_us": 10_000, "budget_us": 7_000, "vcpus": 2} for name in ("a", "b")}
@@ -116,8 +124,8 @@ def test_admitted_domains_miss_no_deadline(outcome: Outcome) -> None:
     assert got["vm3"] > 0.19
     periods = found["stats"]["periods"]
     assert periods > RTDS_SECONDS * (2 / 0.02 + 1 / 0.05) * 0.9
-    # a budget lacks less than a tick where it lacks anything at all
-    assert found["stats"]["missed"] <= periods // 1000, found
+    print(f"{found['stats']['missed']} of {periods} deadlines missed")
+    assert found["stats"]["missed"] == 0, found
 
 
 def test_slices_are_kept_and_the_rest_is_shared_by_weight(outcome: Outcome) -> None:

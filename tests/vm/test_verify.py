@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scx_vsched.policies import builtin_policies
+from scx_vsched.policies import builtin_policies, xen_policies
 from scx_vsched.vm.baseline import compare, load_baseline
 from scx_vsched.vm.verify import build_all, instructions, verify_kernel
 
@@ -22,7 +22,7 @@ BASELINE = Path(__file__).parent / "baseline.json"
 
 @pytest.fixture(scope="module")
 def objects(tmp_path_factory: pytest.TempPathFactory) -> list[Built]:
-    return build_all(list(builtin_policies()), tmp_path_factory.mktemp("objects"))
+    return build_all([*builtin_policies(), *xen_policies()], tmp_path_factory.mktemp("objects"))
 
 
 @pytest.fixture(scope="module", params=["oldest", "long-term", "newest"])
@@ -40,7 +40,7 @@ def test_every_object_loads_and_the_full_ones_work(
         f"{each.policy} {each.features}": each.error for each in report.objects if each.error
     } == {}
     full = sum(built.full for built in objects)
-    assert full == len(builtin_policies())
+    assert full == len(builtin_policies()) + len(xen_policies())
     assert len(report.objects) == len(objects) + full
 
 

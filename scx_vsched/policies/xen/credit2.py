@@ -24,6 +24,7 @@ MOST: s64 = 4 * INIT  # credit that who is runnable may have
 SHORTEST: s64 = 500_000  # ns
 LONGEST: s64 = 10 * MS  # ns
 PERIOD: u64 = 10 * MS  # ns in which a cap holds
+MOST_PERIODS: u64 = 5  # that are made up for where the timer came late
 MIDDLE: s64 = 1 << 62  # ranks count from here
 
 
@@ -53,6 +54,7 @@ class Runqueue(State):
     most_weight: u64 = 256
     next_weight: u64 = 1
     due_ns: u64 = 0  # when caps are renewed
+    periods: u64 = 1  # that are renewed now, more than one where the timer came late
 
 
 class Credit2(Policy):
@@ -167,18 +169,25 @@ class Credit2(Policy):
 
     def on_timer(self, sched: Sched) -> u64:
         """Caps are renewed, and the largest weight is looked up."""
-        # a timer that comes late delays the following ones no more
-        self.queue.due_ns = max(self.queue.due_ns + PERIOD, sched.now_ns + PERIOD // 2)
-        self.queue.most_weight = max(self.queue.next_weight, 1)
-        self.queue.next_weight = 1
-        return self.queue.due_ns - sched.now_ns
+        queue = self.queue
+        late: u64 = 0
+        if 0 < queue.due_ns < sched.now_ns:
+            late = min(sched.now_ns - queue.due_ns, MOST_PERIODS * PERIOD)
+        queue.periods = 1 + late // PERIOD
+        queue.due_ns = sched.now_ns + PERIOD - late % PERIOD
+        queue.most_weight = max(queue.next_weight, 1)
+        queue.next_weight = 1
+        return queue.due_ns - sched.now_ns
 
     def on_account(self, domain: u32, sched: Sched) -> None:
-        """A domain gets its cap's worth for the next period; debts stay."""
+        """A domain gets its cap's worth for the period that begins, and for those missed.
+
+        Debts stay.
+        """
         dom = self.dom(domain)
         if dom.runnable > 0:
             self.queue.next_weight = max(self.queue.next_weight, u64(dom.weight))
-        worth = self.cap_ns(domain)
+        worth = self.cap_ns(domain) * s64(self.queue.periods)
         dom.pool_ns = min(dom.pool_ns + worth, worth)
 
     def cap_ns(self, domain: u32) -> s64:

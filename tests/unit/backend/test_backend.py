@@ -10,10 +10,14 @@ from commands import command
 
 from scx_vsched.backend import compiler, link
 from scx_vsched.bpf.btf import Btf, BtfKind
-from scx_vsched.bpf.elf import sections
+from scx_vsched.bpf.elf import read_object, sections
 from scx_vsched.bpf.inspect import inspect_object
 from scx_vsched.bpf.libbpf import BpfError, library
+from scx_vsched.bpf.loader import read_meta
 from scx_vsched.errors import UserError
+from scx_vsched.runtime import run
+from scx_vsched.runtime.run import RunOptions
+from scx_vsched.vm.verify import build_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +40,36 @@ def built(policy: str | Path, out: Path) -> str:
     done = command("build", policy, "--backend", "pythonbpf", "-o", out)
     assert done.returncode == 0, done.stderr
     return done.stderr
+
+
+@pytest.mark.usefixtures("pythonbpf")
+def test_what_is_to_be_verified_may_come_from_it(tmp_path: Path) -> None:
+    policy = tmp_path / "counted.py"
+    policy.write_text(STATEFUL)
+    found = build_all([str(policy)], tmp_path, backend="pythonbpf")
+    assert {each.policy for each in found} == {"Counted by pythonbpf"}
+    for each in found:
+        meta = read_meta(read_object(each.path), each.path)
+        assert "queue_key" in meta.pythonbpf
+        assert meta.features == each.features
+
+
+@pytest.mark.usefixtures("pythonbpf")
+def test_run_builds_by_the_backend_that_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = tmp_path / "counted.py"
+    policy.write_text(STATEFUL)
+    monkeypatch.setattr(run, "check_machine", lambda: None)  # nothing is loaded here
+    for backend, found in (("clang", False), ("pythonbpf", True)):
+        with run._object_file(RunOptions(policy=str(policy), backend=backend)) as path:
+            assert bool(read_meta(read_object(path), path).pythonbpf) is found
+
+
+def test_an_object_already_has_its_backend(tmp_path: Path) -> None:
+    done = command("run", "--object", tmp_path / "x.bpf.o", "--backend", "pythonbpf")
+    assert done.returncode == 1
+    assert "--object contradicts --policy, --without and --backend" in done.stderr
 
 
 @pytest.mark.usefixtures("pythonbpf")

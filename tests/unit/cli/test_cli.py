@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 HELP_S = 0.3
 COMMANDS = (
-    *("run", "monitor", "tune", "domain", "new", "check", "build", "inspect", "policies"),
+    *("run", "monitor", "tune", "domain", "numa", "new", "check", "build", "inspect", "policies"),
     *("probe", "topology", "sim", "cluster", "vm", "lab"),
 )
 

@@ -102,6 +102,8 @@ def test_json_has_the_run_and_each_step(trace: Path) -> None:
         ("--least-gap", "0.3"),
         ("--budget-mib", "500"),
         ("--memory-gib", "128"),
+        ("--targets", "1"),
+        ("--link-gib-s", "0.05"),
         ("--seed", "1"),
     ],
 )
@@ -113,6 +115,17 @@ def test_most_moved_matters_to_coarse_and_capacity_can_be_the_traces(trace: Path
     coarse = ("--policy", "coarse")
     assert run(trace, *coarse, "--most-moved", "0.2")["summary"] != run(trace, *coarse)["summary"]
     assert run(trace, "--capacity", "trace")["setup"]["capacity"] is None
+
+
+def test_options_that_need_another_matter_with_it(trace: Path) -> None:
+    crowded = ("--allocation-ratio", "2")
+    slow = ("--link-gib-s", "0.05")
+    for common, option in (
+        (("--policy", "priced"), ("--least-gain", "100")),
+        (crowded, ("--cell-queue",)),
+        (slow, ("--moving-speed", "0.1")),
+    ):
+        assert run(trace, *common, *option)["summary"] != run(trace, *common)["summary"]
 
 
 def test_compare_shows_all_of_the_thesis_with_intervals(trace: Path, tmp_path: Path) -> None:
@@ -179,7 +192,7 @@ def test_what_was_skipped_is_said(trace: Path, tmp_path: Path) -> None:
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from scx_vsched.cli import app; import scx_vsched.cli.cluster; "
-        "print({'numpy', 'polars', 'matplotlib', 'networkx'} & sys.modules.keys())"
+        "print({'numpy', 'polars', 'matplotlib', 'networkx', 'dask'} & sys.modules.keys())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ

@@ -110,6 +110,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         event(800, SCHEDULE, job=3),
         event(800, SCHEDULE, job=4, priority=""),
         event(900, 12, job=1),
+        event(900, SCHEDULE, index=-3),
     ]
     samples = [
         *ITS_USAGE,
@@ -118,6 +119,8 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         usage(1200, cpu="NaN"),
         usage(1200, cpu=-1),
         usage(1200, cpu=0.4),
+        usage(1200, end_s=1e13),
+        usage(1200, index=-3),
     ]
     work = load_workload(write_trace(tmp_path, rows, samples))
     assert len(work) == 1
@@ -127,10 +130,12 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         "task_events: rows out of order (sorted, not left out)": 1,
         "task_events: submitted, never scheduled": 1,
         "task_events: unknown event types": 1,
+        "task_events: rows whose task index no trace has": 1,
+        "task_usage: rows of times that no trace has": 1,
         "tasks without usage": 1,
         "task_usage: rows for a period that has another (the later counts)": 1,
         "task_usage: rows from when the task did not run": 1,
-        "task_usage: rows of tasks that are not simulated": 1,
+        "task_usage: rows of tasks that are not simulated": 2,
         "task_usage: rows without a sound CPU rate": 2,
     }
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from commands import command
 from results import GAINS, PICTURE, change, document, measurements, profile
 
 from scx_vsched.errors import UserError
@@ -120,6 +121,20 @@ def test_one_page_holds_everything() -> None:
     for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
         ET.fromstring(svg)
     assert "task 8: vCPU 0 to 1" in page
+
+
+def test_pictures_become_files_of_their_own(tmp_path: Path) -> None:
+    result, folder = tmp_path / "lab.json", tmp_path / "pictures"
+    save(document(profile(pictures=(PICTURE,))), result)
+    done = command("lab", "report", result, "--plots", folder)
+    assert done.returncode == 1
+    assert "is no directory" in done.stderr
+    folder.mkdir()
+    assert command("lab", "report", result, "--plots", folder).returncode == 0
+    names = {path.name for path in folder.iterdir()}
+    assert {"lab-throughput.svg", f"lab-half-few-timeline-{PICTURE.scheduler}.svg"} <= names
+    for path in folder.iterdir():
+        ET.fromstring(path.read_text())
 
 
 def test_text_of_a_result_cannot_break_the_page() -> None:

@@ -43,7 +43,7 @@ def nodes(*loads: int, capacity: int = 100) -> list[Node]:
 
 
 class TestNames:
-    @pytest.mark.parametrize("policy", THESIS_POLICIES)
+    @pytest.mark.parametrize("policy", [*THESIS_POLICIES, Policy(Kind.PRICED)])
     def test_every_policy_is_read_back_from_its_name(self, policy: Policy) -> None:
         assert parse_policy(str(policy)) == policy
 
@@ -62,7 +62,7 @@ class TestNames:
     @pytest.mark.parametrize(
         "name",
         ["", "sorted", "sorted:", "sorted:disk", "sorted:cpu-", "sorted:cpu-up", "coarse:cpu",
-         "none", "fine:cpu", "sorted:none-desc"],
+         "none", "fine:cpu", "sorted:none-desc", "priced:cpu"],
     )  # fmt: skip
     def test_other_names_are_refused(self, name: str) -> None:
         with pytest.raises(UserError):
@@ -127,6 +127,15 @@ class TestFine:
         moves = decide(self.policy, nodes(0, 50), items, EASY)
         assert {move.target for move in moves} == {0}
         assert 50 - 10 * len(moves) <= 10 * len(moves) <= 50
+
+    def test_with_one_target_all_other_nodes_are_sources(self) -> None:
+        items = [item(i, i, 5) for i in (1, 2, 3)]
+        own = nodes(0, 30, 40, 60)
+        one = decide(self.policy, own, items, Limits(least_batch=0, targets=1))
+        assert {move.target for move in one} == {0}
+        assert {move.source for move in one} > {
+            move.source for move in decide(self.policy, own, items, EASY)
+        }
 
     def test_too_small_a_batch_stays(self) -> None:
         items = [item(i, 2, 1) for i in range(3)]
@@ -200,7 +209,13 @@ def situations(draw: st.DrawFn) -> tuple[list[Node], list[Item]]:
 
 @given(
     situation=situations(),
-    policy=st.sampled_from([*THESIS_POLICIES, Policy(Kind.SORTED, Key.MEMORY, descending=True)]),
+    policy=st.sampled_from(
+        [
+            *THESIS_POLICIES,
+            Policy(Kind.SORTED, Key.MEMORY, descending=True),
+            Policy(Kind.PRICED),
+        ]
+    ),
     warning=st.sampled_from([0.5, 1.0]),
     budget=st.none() | st.integers(0, 300),
     gap=st.sampled_from([0.0, 0.2]),

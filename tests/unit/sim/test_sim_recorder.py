@@ -80,6 +80,24 @@ def test_a_kernel_with_other_tasks_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         recorder._fields()
 
 
+def test_every_kind_of_interrupt_has_both_its_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+
+    def compile_programs(text: str, fields: object) -> bytes:
+        del fields
+        texts.append(text)
+        return b""
+
+    monkeypatch.setattr(recorder, "compile_programs", compile_programs)
+    monkeypatch.setattr(recorder, "_fields", dict)
+    recorder._built.__wrapped__()
+    (text,) = texts
+    for kind in ("irq_handler", "softirq", "hrtimer_expire"):
+        for way in ("entry", "exit"):
+            assert text.count(f'@section("tp_btf/{kind}_{way}")\ndef on_{kind}_{way}(') == 1
+    assert text.count("@section") == 9
+
+
 # ---- On this kernel ----
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import random
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,8 @@ from scx_vsched.vm.baseline import Change, compare, load_baseline, save_baseline
 from scx_vsched.vm.bench import BenchReport, read_cost, read_throughput
 from scx_vsched.vm.bench_report import as_markdown
 from scx_vsched.vm.bpf_stats import counting, counting_ns
+from scx_vsched.vm.costs import CostReport, _cost
+from scx_vsched.vm.costs import as_markdown as costs_markdown
 from scx_vsched.vm.intervals import ratio
 from scx_vsched.vm.job import Job, Step, decode
 from scx_vsched.vm.verify import (
@@ -204,6 +206,30 @@ def test_bench_report() -> None:
     assert "nothing was measured" in page
     assert "| enqueue | 500 | 4,000 | 0.10% |" in page
     assert "not 3% worse" in page
+
+
+def test_costs_are_told_beside_those_of_the_reference() -> None:
+    def raw(enqueue_ns: int, dispatch_ns: int) -> dict[str, Any]:
+        times = {"vsched_enqueue": enqueue_ns, "vsched_dispatch": dispatch_ns, "vsched_running": 1}
+        return {
+            "programs": [
+                {"name": name, "calls": 10, "time_ns": 10 * ns} for name, ns in times.items()
+            ]
+        }
+
+    report = CostReport(
+        "Linux 7.3.4",
+        _cost("core", raw(100, 290)),
+        (_cost("bvt", raw(200, 620)),),
+        _cost("core", raw(110, 320)),
+    )
+    assert report.times(report.policies[0]) == pytest.approx(2.0)
+    assert report.policies[0].ns_per_run == pytest.approx(821)
+    page = costs_markdown([report])
+    assert "## Linux 7.3.4" in page
+    assert "| `bvt` | - | 200 | 620 | 1 | - | - | 820 | 2.00 | 821 |" in page
+    with pytest.raises(UserError, match="sedf ran nothing"):
+        _cost("sedf", {"programs": []})
 
 
 def test_the_counting_shows_even_where_nothing_is_done() -> None:

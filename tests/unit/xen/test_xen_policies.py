@@ -263,6 +263,24 @@ def test_credit2_never_gives_a_domain_more_than_its_cap_in_a_period() -> None:
     assert sum(ran[:-1]) == pytest.approx(4 * MS * 49, rel=0.02)
 
 
+def test_credit2_makes_up_for_the_periods_that_a_late_timer_missed() -> None:
+    made = policy("credit2")
+    made.dom(1).cap = 40
+    waits = made.on_timer(at(1))
+    assert waits == 10 * MS
+    for late, worth, waits in (
+        (0, 4 * MS, 10 * MS),
+        (3 * MS, 4 * MS, 7 * MS),
+        (25 * MS, 12 * MS, 5 * MS),
+        (900 * MS, 24 * MS, 10 * MS),
+    ):
+        made.dom(1).pool_ns = 0
+        now = made.queue.due_ns + late
+        assert made.on_timer(at(now)) == waits
+        made.on_account(1, at(now))
+        assert made.dom(1).pool_ns == worth
+
+
 # ---- RTDS ----
 
 
