@@ -32,7 +32,7 @@ __all__ = ["Prober"]
 _SECOND_NS = 1_000_000_000
 # Together with verification, what is saved up, and the interrupts that probes cause, within 0.5 %
 # of a busy vCPU and 2 % of an idle one.
-_LOOKS = Allowance(busy=0.0028, idle=0.015)
+_LOOKS = Allowance(busy=0.0028, idle=0.016)
 # A first measurement is done when each vCPU has so many samples in a row without doubt.
 _SURE_SAMPLES = 3
 # Watches kept for pictures.

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scx_vsched.cli.settings import AccelOption, QuietOption  # noqa: TC001 - likewise
+
 if TYPE_CHECKING:
     from scx_vsched.lab.document import Document
 
@@ -125,10 +127,8 @@ def run_command(
             show_default="twice what it should take",
         ),
     ] = None,
-    accel: Annotated[
-        str | None, typer.Option("--accel", metavar="kvm|tcg", help="Force an accelerator.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    accel: AccelOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Measure schedulers in turn, in one boot of each profile.
 

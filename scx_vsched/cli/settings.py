@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "AccelOption",
     "BackendOption",
     "NoProbeOption",
+    "QuietOption",
     "SocketOption",
     "TopologyOption",
     "complete_policy",
@@ -34,6 +36,13 @@ SocketOption = Annotated[
         help="The running scheduler's socket.",
     ),
 ]
+AccelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--accel", metavar="kvm|tcg", help="Force an accelerator; otherwise decided by trial."
+    ),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 NoProbeOption = Annotated[
     bool,
     typer.Option("--no-probe", help="Measure no vCPU: take what the machine claims on trust."),

@@ -15,8 +15,10 @@ import typer
 
 from scx_vsched.cli import vm_costs, vm_lab
 from scx_vsched.cli.settings import (
+    AccelOption,
     BackendOption,
     NoProbeOption,
+    QuietOption,
     TopologyOption,
     parse_settings,
 )
@@ -54,13 +56,6 @@ _Cpus = Annotated[
     ),
 ]
 _Memory = Annotated[str | None, typer.Option("--memory", help="The guest's memory (default 2G).")]
-_Accel = Annotated[
-    str | None,
-    typer.Option(
-        "--accel", metavar="kvm|tcg", help="Force an accelerator; otherwise decided by trial."
-    ),
-]
-_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
 @app.command("kernels")
@@ -78,7 +73,7 @@ def kernels_command(
         list[Path] | None, typer.Option("--dir", help="Also look in this directory (repeatable).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: _Quiet = False,
+    quiet: QuietOption = False,
 ) -> None:
     """List the kernels that a VM can boot; --fetch gets more."""
     from scx_vsched.errors import UserError
@@ -163,8 +158,8 @@ def run_command(
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SEC", min=1, help="Stop the VM after this long.")
     ] = 600,
-    accel: _Accel = None,
-    quiet: _Quiet = False,
+    accel: AccelOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Run a command in a VM under the scheduler; exits with the command's exit code.
 
@@ -260,8 +255,8 @@ def verify_command(
         typer.Option("--from", help="Add to what was verified before: a file of --json."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    accel: _Accel = None,
-    quiet: _Quiet = False,
+    accel: AccelOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Load every policy with every combination of features on each kernel.
 
@@ -363,8 +358,8 @@ def bench_command(
         Path | None, typer.Option("--markdown", help="Also write the report to this file.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    accel: _Accel = None,
-    quiet: _Quiet = False,
+    accel: AccelOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Measure what the scheduler costs, and its throughput against the default scheduler.
 

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from scx_vsched.cli.settings import AccelOption, QuietOption  # noqa: TC001 - likewise
+
 __all__ = ["costs_command"]
 
 
@@ -36,13 +38,8 @@ def costs_command(
         Path | None, typer.Option("--markdown", help="Also write the report to this file.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    accel: Annotated[
-        str | None,
-        typer.Option(
-            "--accel", metavar="kvm|tcg", help="Force an accelerator; otherwise decided by trial."
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    accel: AccelOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Measure what the operations of policies cost, beside those of `core`.
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scx_vsched.cli.settings import AccelOption, QuietOption  # noqa: TC001 - likewise
+
 if TYPE_CHECKING:
     from scx_vsched.vm.run import RunResult
 
@@ -103,10 +105,8 @@ def accuracy_command(
         typer.Option("--from", help="Add to what was measured before: a file of --output."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    accel: Annotated[
-        str | None, typer.Option("--accel", metavar="kvm|tcg", help="Force an accelerator.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    accel: AccelOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Compare what probers say of shaped vCPUs with what the host gave them.
 
