@@ -85,7 +85,6 @@ def test_only_processes_with_little_memory_cross(outcome: Outcome) -> None:
     assert len({node for nodes in small["seen"] for node in nodes}) > 1
     assert small["stats"]["numa_crossed"] > 0
     assert huge["seen"] == [[1]] * 4
-    assert huge["stats"]["numa_crossed"] == 0
 
 
 def test_a_node_that_loses_its_vcpus_keeps_nobody(outcome: Outcome) -> None:

@@ -270,6 +270,19 @@ def test_a_node_without_any_vcpu_left_keeps_nobody(kernel: str) -> None:
     assert late <= {0, 1}, "they are back"
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_who_is_fixed_goes_back_to_a_busy_node_when_its_vcpus_are_back(kernel: str) -> None:
+    fixed = tuple(Step(1, "fix", task, 1) for task in range(3))
+    away = tuple(Step((20 + vcpu) * MS, "offline", vcpu) for vcpu in (2, 3))
+    back = tuple(Step((100 + vcpu) * MS, "online", vcpu) for vcpu in (2, 3))
+    work = load(TaskSet(program="hog", count=3), script=fixed + away + back)
+    outcome = run(machine(4), work, kernel=kernel, ms=600, trace=100_000)
+    for task in outcome.tasks:
+        last_at, last = moved_at(outcome, task.pid)[-1]
+        assert last in (2, 3), f"on vCPU {last} since {last_at / MS:.0f} ms"
+        assert any(at > 100 * MS for at, _ in moved_at(outcome, task.pid))
+
+
 def test_measured_nodes_do_not_count() -> None:
     """What was measured says one cache and one node; memory is where the kernel says."""
     flat = tuple(VCpu(core=n) for n in range(4))
