@@ -129,6 +129,8 @@ class Feeding:
             with self._lock:
                 if self._feed:
                     self._hand_over(self._feed, self.topology, snapshot.at_ns, sure)
+                    if snapshot.topology:
+                        self._feed.note_pairs(snapshot.topology.pairs)
 
     def _hand_over(
         self, feed: Feed, topology: Topology, at_ns: int, forecasts: Mapping[int, Forecast]
