@@ -75,8 +75,8 @@ class ShareTracker:
         """Whether the last sample awaits confirmation."""
         return bool(self._candidates)
 
-    def add(self, sample: ShareSample) -> Verdict:
-        """Take in a sample."""
+    def add(self, sample: ShareSample, *, expected: bool = False) -> Verdict:
+        """Take in a sample; where a change is `expected`, one sample shows it."""
         if not self.samples:
             self._restart(sample.share, sample.error)
             self.published = self._last = sample.share
@@ -86,6 +86,8 @@ class ShareTracker:
         tolerance = _tolerance(_JUMP_ERRORS, sample.error, self.error)
         off = abs(sample.share - self.mean)
         if off > max(tolerance, self._restless()):
+            if expected:
+                return self._change(sample.share, sample.error)
             certain = sample.cycles > _FEW_CYCLES
             return self._doubt(sample, _CONFIRMED if certain else _CONFIRMED_SMALL)
         if off > self._calm():

@@ -1,0 +1,129 @@
+"""What the ticks of a scheduler at work tell of vCPUs, against what is known of them.
+
+A tick that comes late says that the vCPU was away. The scheduler sees that for nothing, all the
+time that a task runs, while looks are on a budget. It is coarse: an absence began at any time since
+the tick before, and one that fits in between does not show. So ticks give the least and the most
+of a share. A vCPU that had less than is known has lost some, that much is sure. One that seems to
+have more, or a guest of which some vCPU has changed, is worth a look at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Hints", "Loss", "Ticks"]
+
+_MS = 1_000_000
+# Ticks over so much time make a share.
+_LEAST_NS = 160 * _MS
+# So far beyond the least or the most counts; what follows each other is added up.
+_BEYOND = 0.06
+_ENOUGH = 0.2
+_LEAST_ERROR = 0.02
+# After a look in vain the next one waits for so long, and twice as long after each one more.
+_AGAIN_NS = 2_000 * _MS
+_AGAIN_MOST_NS = 60_000 * _MS
+
+
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """What a scheduler has counted at one vCPU up to now.
+
+    `covered_ns` is the time between ticks while its tasks ran. Of that the vCPU was away for
+    `away_ns`, by ticks that came late, and for up to `unsure_ns` more.
+    """
+
+    covered_ns: int
+    away_ns: int
+    unsure_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A share that is less than what is known, with its error."""
+
+    share: float
+    error: float
+
+
+@dataclass(slots=True)
+class _VCpu:
+    since: Ticks
+    beyond: float = 0.0  # the sum of what was seen beyond the bounds, on one side
+    known: float = 0.0  # when a look was asked for
+    pause_ns: int = _AGAIN_NS
+    not_before_ns: int = 0
+
+
+@dataclass(slots=True)
+class Hints:
+    """Compares what ticks tell with what is known, vCPU by vCPU.
+
+    `pending` are vCPUs that are to be looked at, until `settle` is told what came of it.
+    """
+
+    pending: set[int] = field(default_factory=set)
+    _vcpus: dict[int, _VCpu] = field(default_factory=dict)
+
+    def add(
+        self, now_ns: int, ticks: Mapping[int, Ticks], shares: Mapping[int, float]
+    ) -> dict[int, Loss]:
+        """Take in what has been counted by now; who has lost some of the known `shares`.
+
+        Whoever is found to differ is `pending` from then on.
+        """
+        lost = {}
+        for vcpu, newest in ticks.items():
+            state = self._vcpus.get(vcpu)
+            # a scheduler that has just begun counts from 0
+            if state is None or newest.covered_ns < state.since.covered_ns:
+                self._vcpus[vcpu] = _VCpu(newest)
+                continue
+            covered = newest.covered_ns - state.since.covered_ns
+            if covered < _LEAST_NS:
+                continue
+            most = 1.0 - (newest.away_ns - state.since.away_ns) / covered
+            least = most - (newest.unsure_ns - state.since.unsure_ns) / covered
+            state.since = newest
+            if vcpu not in shares or vcpu in self.pending:
+                continue
+            known = shares[vcpu]
+            if not _contradicts(state, least, most, known) or now_ns < state.not_before_ns:
+                continue
+            state.known = known
+            self.pending.add(vcpu)
+            if most < known:
+                share = (most + max(least, 0.0)) / 2
+                lost[vcpu] = Loss(share, max((most - share) / 2, _LEAST_ERROR))
+        return lost
+
+    def restart(self, ticks: Mapping[int, Ticks]) -> None:
+        """Probes have been in the tasks' way: ticks up to now say nothing."""
+        for vcpu, newest in ticks.items():
+            if vcpu in self._vcpus:
+                self._vcpus[vcpu].since = newest
+
+    def settle(self, vcpu: int, now_ns: int, share: float) -> bool:
+        """One of `pending` has been looked at, and has this share; whether that is new."""
+        self.pending.discard(vcpu)
+        state = self._vcpus[vcpu]
+        state.beyond = 0.0
+        if abs(share - state.known) >= _BEYOND:
+            state.pause_ns = _AGAIN_NS
+            return True
+        state.not_before_ns = now_ns + state.pause_ns
+        state.pause_ns = min(2 * state.pause_ns, _AGAIN_MOST_NS)
+        return False
+
+
+def _contradicts(state: _VCpu, least: float, most: float, known: float) -> bool:
+    beyond = min(most - known, 0.0) + max(least - known, 0.0)
+    if abs(beyond) < _BEYOND:
+        state.beyond = 0.0
+        return False
+    state.beyond = beyond if state.beyond * beyond < 0 else state.beyond + beyond
+    return abs(state.beyond) >= _ENOUGH
