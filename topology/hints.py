@@ -20,6 +20,10 @@ __all__ = ["Hints", "Loss", "Ticks"]
 _MS = 1_000_000
 # Ticks over so much time make a share.
 _LEAST_NS = 160 * _MS
+# Of a vCPU that was wanted for less of the time absences may be hidden, by bursts that end in time
+# and tasks that leave in time; or they are all that is seen, where tasks leave at once otherwise.
+_BUSY = 0.6
+_SOME = 0.3
 # So far beyond the least or the most counts; what follows each other is added up.
 _BEYOND = 0.06
 _ENOUGH = 0.2
@@ -53,6 +57,7 @@ class Loss:
 @dataclass(slots=True)
 class _VCpu:
     since: Ticks
+    since_ns: int
     beyond: float = 0.0  # the sum of what was seen beyond the bounds, on one side
     known: float = 0.0  # when a look was asked for
     pause_ns: int = _AGAIN_NS
@@ -81,18 +86,19 @@ class Hints:
             state = self._vcpus.get(vcpu)
             # a scheduler that has just begun counts from 0
             if state is None or newest.covered_ns < state.since.covered_ns:
-                self._vcpus[vcpu] = _VCpu(newest)
+                self._vcpus[vcpu] = _VCpu(newest, now_ns)
                 continue
             covered = newest.covered_ns - state.since.covered_ns
             if covered < _LEAST_NS:
                 continue
+            part = covered / max(now_ns - state.since_ns, 1)
             most = 1.0 - (newest.away_ns - state.since.away_ns) / covered
             least = most - (newest.unsure_ns - state.since.unsure_ns) / covered
-            state.since = newest
-            if vcpu not in shares or vcpu in self.pending:
+            state.since, state.since_ns = newest, now_ns
+            if part < _SOME or vcpu not in shares or vcpu in self.pending:
                 continue
-            known = shares[vcpu]
-            if not _contradicts(state, least, most, known) or now_ns < state.not_before_ns:
+            known, at_least = shares[vcpu], least if part >= _BUSY else 0.0
+            if not _contradicts(state, at_least, most, known) or now_ns < state.not_before_ns:
                 continue
             state.known = known
             self.pending.add(vcpu)
@@ -101,11 +107,12 @@ class Hints:
                 lost[vcpu] = Loss(share, max((most - share) / 2, _LEAST_ERROR))
         return lost
 
-    def restart(self, ticks: Mapping[int, Ticks]) -> None:
+    def restart(self, now_ns: int, ticks: Mapping[int, Ticks]) -> None:
         """Probes have been in the tasks' way: ticks up to now say nothing."""
         for vcpu, newest in ticks.items():
             if vcpu in self._vcpus:
                 self._vcpus[vcpu].since = newest
+                self._vcpus[vcpu].since_ns = now_ns
 
     def settle(self, vcpu: int, now_ns: int, share: float) -> bool:
         """One of `pending` has been looked at, and has this share; whether that is new."""

@@ -35,6 +35,8 @@ _SECOND_NS = 1_000_000_000
 # Together with verification, what is saved up, and the interrupts that probes cause, within 0.5 %
 # of a busy vCPU and 2 % of an idle one.
 _LOOKS = Allowance(busy=0.0028, idle=0.016)
+# Hints do not wait for the budget as long as what was overspent is earned within this time.
+_CREDIT_NS = 20 * _SECOND_NS
 # Looks at weak vCPUs do not wait for the budget, but for so long, and take this part of it at most:
 # who is hidden runs nothing that would show that its time is back.
 _WEAK_NS = 3 * _SECOND_NS
@@ -42,7 +44,7 @@ _WEAK_PART = 0.5
 # A hinted change of so much of the share: the guest may have moved, and all vCPUs changed. They
 # are all looked at, so often at most.
 _MOVED = 0.15
-_MOVED_EVERY_NS = 10 * _SECOND_NS
+_MOVED_EVERY_NS = 20 * _SECOND_NS
 # A first measurement is done when each vCPU has so many samples in a row without doubt.
 _SURE_SAMPLES = 3
 # Watches kept for pictures.
@@ -118,7 +120,7 @@ class Prober:
             self._others_probed()
         elif look_ns <= now:
             self._look(None)
-        elif urgent := self._vcap.urgent():
+        elif urgent := self._vcap.urgent(hinted=look_ns - now <= _CREDIT_NS):
             self._look(urgent)
         elif now >= self._weak_due_ns and (weak := self._vcap.weak()):
             self._look_at_weak(weak)
@@ -190,7 +192,7 @@ class Prober:
 
     def _others_probed(self) -> None:
         self._snapshot = None
-        self._hints.restart(self._ticks())
+        self._hints.restart(self._machine.now_ns(), self._ticks())
         self._vcap.others_probed()
 
     def _sure(self) -> bool:

@@ -23,6 +23,7 @@ _ALPHA = 1 - 0.5 ** (1 / 2)
 # A sample this far from the mean is no noise, whatever the errors claim.
 _LEAST_JUMP = 0.04
 _JUMP_ERRORS = 4.0
+_EXPECTED_ERRORS = 1.0  # of a sample that something else has announced
 _AGREE_ERRORS = 2.5
 _MOVES = 9
 _MOVE_FACTOR = 3.0
@@ -83,11 +84,11 @@ class ShareTracker:
             return Verdict.CHANGED
         self._moves.append(abs(sample.share - self._last))
         self._last = sample.share
-        tolerance = _tolerance(_JUMP_ERRORS, sample.error, self.error)
         off = abs(sample.share - self.mean)
+        if expected and off > _tolerance(_EXPECTED_ERRORS, sample.error, self.error):
+            return self._change(sample.share, sample.error)
+        tolerance = _tolerance(_JUMP_ERRORS, sample.error, self.error)
         if off > max(tolerance, self._restless()):
-            if expected:
-                return self._change(sample.share, sample.error)
             certain = sample.cycles > _FEW_CYCLES
             return self._doubt(sample, _CONFIRMED if certain else _CONFIRMED_SMALL)
         if off > self._calm():

@@ -105,14 +105,14 @@ class Vcap:
             return self._empty_until_ns
         return min(self._vcpu(vcpu).looks.due_ns for vcpu in self._here)
 
-    def urgent(self) -> tuple[int, ...]:
-        """The vCPUs to look at now whatever that costs: to confirm a look, or after a hint."""
+    def urgent(self, *, hinted: bool) -> tuple[int, ...]:
+        """The due vCPUs whose last look has to be confirmed; `hinted` ones, too, if wanted."""
         now = self._machine.now_ns()
         return tuple(
             vcpu
             for vcpu in self._here
             if self._vcpu(vcpu).looks.due_ns <= now
-            and (vcpu in self._hinted or self.suspects(vcpu))
+            and (self.suspects(vcpu) or (hinted and vcpu in self._hinted))
         )
 
     def hint(self, vcpus: Iterable[int]) -> None:

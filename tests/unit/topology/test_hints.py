@@ -118,6 +118,17 @@ def test_beyond_doubt_or_time_and_again_counts(
     assert counted(*samples) == found
 
 
+def test_who_is_seldom_wanted_may_seem_to_be_there_always() -> None:
+    hints = Hints()
+    for seconds in range(20):
+        assert not hints.add(seconds * SECOND, {0: Ticks(seconds * HALF, 0, 0)}, {0: 0.5})
+    assert not hints.pending
+    hints = Hints()
+    for seconds in range(20):
+        hints.add(seconds * SECOND, {0: Ticks(seconds * SECOND, 0, 0)}, {0: 0.5})
+    assert hints.pending
+
+
 def test_what_ticks_always_show_is_not_looked_at_for_ever() -> None:
     found = counted(*[(0.9, 1.0, 0.5)] * 480)
     assert 1 <= found[:20].count("look") <= 4
@@ -138,5 +149,5 @@ def test_a_new_scheduler_counts_from_nothing() -> None:
 def test_time_under_probes_does_not_count() -> None:
     hints = Hints()
     hints.add(0, {0: Ticks(0, 0, 0)}, {0: 1.0})
-    hints.restart({0: Ticks(HALF, HALF, 0)})
+    hints.restart(HALF, {0: Ticks(HALF, HALF, 0)})
     assert not hints.add(SECOND, {0: Ticks(SECOND, HALF, 0)}, {0: 1.0})
