@@ -14,15 +14,12 @@ from typing import TYPE_CHECKING
 from scx_vsched.errors import UserError
 from scx_vsched.topology.convert import build_topology
 from scx_vsched.topology.domains import Domains, numbered
+from scx_vsched.topology.nodes import LOCAL_DISTANCE, REMOTE_DISTANCE, KernelNodes
 
 if TYPE_CHECKING:
     from scx_vsched.topology.model import Topology
 
-__all__ = ["Claims", "claimed_topology", "parse_cpu_list", "read_claims"]
-
-# Firmware that says nothing of a distance means these (ACPI specification, SLIT).
-_LOCAL_DISTANCE = 10
-_REMOTE_DISTANCE = 20
+__all__ = ["Claims", "claimed_topology", "parse_cpu_list", "read_claims", "read_kernel_nodes"]
 
 
 def parse_cpu_list(text: str) -> list[int]:
@@ -72,7 +69,7 @@ class _Nodes:
 
     def distance(self, a: int, b: int) -> int:
         """The distance that firmware gives, or its default."""
-        return self.distances.get((a, b), _LOCAL_DISTANCE if a == b else _REMOTE_DISTANCE)
+        return self.distances.get((a, b), LOCAL_DISTANCE if a == b else REMOTE_DISTANCE)
 
 
 def _read_nodes(base: Path) -> _Nodes:
@@ -148,3 +145,20 @@ def claimed_topology(sys: Path = Path("/sys")) -> Topology:
         claims.domains,
         llc_distance=lambda a, b: claims.node_distances[node_of[a], node_of[b]],
     )
+
+
+def read_kernel_nodes(sys: Path = Path("/sys")) -> KernelNodes:
+    """The kernel's nodes of all possible vCPUs, from sysfs below `sys`.
+
+    A vCPU that is offline has at most a link to its node; without one it counts as being on that of
+    the nearest vCPU with a lower number. A kernel without NUMA has all on node 0. Raises UserError
+    for more nodes than schedulers know.
+    """
+    nodes = _read_nodes(sys / "devices/system/node")
+    cpus = sys / "devices/system/cpu"
+    found: list[int] = []
+    for vcpu in parse_cpu_list(_read(cpus / "possible") or ""):
+        linked = [int(link.name[4:]) for link in (cpus / f"cpu{vcpu}").glob("node[0-9]*")]
+        guess = linked[0] if linked else found[-1] if found else 0
+        found.append(nodes.of_cpu.get(vcpu, guess))
+    return KernelNodes(tuple(found), nodes.distances)

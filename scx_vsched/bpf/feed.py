@@ -17,13 +17,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scx_vsched.bpf.libbpf import BpfError
+from scx_vsched.bpf.node_table import NODES_MAP, write_nodes
 from scx_vsched.topology.hints import Ticks
 from scx_vsched.topology.model import MAX_LLCS, MAX_NEAR, Topology
+from scx_vsched.topology.nodes import cut_at_nodes
+from scx_vsched.topology.sysfs import read_kernel_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from scx_vsched.bpf.loader import SchedulerObject
+    from scx_vsched.topology.measure import PairMeasure
+    from scx_vsched.topology.nodes import KernelNodes
     from scx_vsched.topology.prediction import Forecast
 
 __all__ = ["Feed", "feed_constants", "grace_period"]
@@ -75,6 +80,7 @@ class Feed:
     `topology` is what the scheduler works with now, `epoch` counts the placements that were put in
     force after the first one. `fixed` says that this kernel cannot move waiting tasks from queue to
     queue: there only capacities and latencies follow, the placement stays as it was at the start.
+    A scheduler that keeps processes on nodes gets the kernel's nodes, whatever the topology says.
     """
 
     def __init__(
@@ -83,13 +89,21 @@ class Feed:
         topology: Topology,
         claimed: Topology,
         wait: Callable[[], None] | None = None,
+        nodes: KernelNodes | None = None,
     ) -> None:
         """Write the tables. To be called between `obj.load()` and `obj.attach()`.
 
         `claimed` is what the kernel believes: its own look for idle cores goes by that. `wait`
         returns when every operation that was under way has ended: grace_period() by default.
+        `nodes` are the kernel's, by default those of this machine; only schedulers with homes
+        need them. Raises UserError for more nodes than those know.
         """
         self._obj = obj
+        self._nodes = None
+        if obj.has_map(NODES_MAP):
+            self._nodes = nodes or read_kernel_nodes()
+            write_nodes(obj, self._nodes)
+            topology = cut_at_nodes(topology, self._nodes)
         self._wait = wait or grace_period
         self._claimed_cores = _cores(claimed) if claimed.smt else None
         self._tick_ns = _tick_ns()
@@ -127,6 +141,8 @@ class Feed:
         before = self.topology
         if len(topology.vcpus) != len(before.vcpus):
             raise ValueError(f"a topology of {len(topology.vcpus)} vCPUs")
+        if self._nodes:
+            topology = cut_at_nodes(topology, self._nodes)
         topology = _steady(topology, before)
         new_measures = self._write_measures(topology)
         self.topology = _with_measures(before, topology)
@@ -170,6 +186,15 @@ class Feed:
             covered = self._usages[vcpu * self._usage_words + _TICKED_WORD]
             found[vcpu] = Ticks(covered, late, gaps * self._tick_ns)
         return found
+
+    def note_pairs(self, pairs: Mapping[tuple[int, int], PairMeasure]) -> None:
+        """Take over how far NUMA nodes are from each other by the latencies between vCPUs."""
+        if self._nodes is None:
+            return
+        nodes = self._nodes.with_measured(pairs)
+        if nodes != self._nodes:
+            self._nodes = nodes
+            write_nodes(self._obj, nodes)
 
     def note_probed(self, at_ns: int, forecasts: Mapping[int, Forecast]) -> None:
         """Write when the prober saw the vCPUs, and when it expects each to be away.

@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from scx_vsched.bpf.libbpf import BpfError
+from scx_vsched.bpf.node_table import known_nodes
 from scx_vsched.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ MAX_PID = 1 << 22  # PID_MAX_LIMIT on 64 bits (include/linux/threads.h)
 
 _HOME = struct.Struct("=IIQ")  # node, flags, memory_bytes
 _FIXED = 1
-_NODE = struct.Struct("=IIIII")  # mean_capacity, vcpus, queued, first, possible; more follows
-_MAP, _NODES, _PROGRAM = "homes", "nodes", "vsched_rehome"
+_MAP, _PROGRAM = "homes", "vsched_rehome"
 
 
 class Homes:
@@ -46,9 +46,7 @@ class Homes:
 
     def nodes(self) -> tuple[int, ...]:
         """The nodes that have vCPUs, ascending; only these can be homes."""
-        table = self._obj.map(_NODES)
-        found = (_NODE.unpack_from(table.read(node)) for node in range(table.max_entries))
-        return tuple(node for node, (*_, possible) in enumerate(found) if possible)
+        return known_nodes(self._obj)
 
     def set(self, tgid: int, node: int, *, fixed: bool = False, memory_bytes: int = 0) -> None:
         """Make `node` the home of the process `tgid`, that is of all of its threads.
@@ -86,20 +84,16 @@ class Homes:
 
         Nothing happens to one that has none.
         """
-        if self._delete(tgid):
+        if 1 <= tgid <= MAX_PID and self._homes.delete(tgid):
             self._apply()
 
     def clear(self) -> None:
         """Remove all."""
-        removed = [self._delete(int.from_bytes(key, "little")) for key in [*self._homes.keys()]]
+        # not while they are listed: what follows one that is gone is the first again
+        keys = list(self._homes.keys())
+        removed = [self._homes.delete(key) for key in keys]
         if any(removed):
             self._apply()
-
-    def _delete(self, tgid: int) -> bool:
-        try:
-            return 1 <= tgid <= MAX_PID and self._homes.delete(tgid)
-        except BpfError as error:
-            raise UserError(f"cannot remove the home of process {tgid}: {error}") from None
 
     def _apply(self) -> None:
         self._obj.program(_PROGRAM).test_run()

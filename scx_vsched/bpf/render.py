@@ -213,6 +213,13 @@ def tracked_fields(program: PolicyProgram) -> frozenset[str]:
     )
 
 
+@functools.cache
+def _fields_of_features() -> frozenset[str]:
+    """The fields that some feature knows, rather than the account of how vCPUs are used."""
+    infos = (info for view in VIEWS for info in field_info(view).values())
+    return frozenset(info.name for info in infos if info.feature)
+
+
 def _preempted(program: PolicyProgram) -> frozenset[str]:
     """The fields of a task that the hook `preempts` may read of the one that runs."""
     defined = {function.name for function in program.functions}
@@ -268,7 +275,8 @@ def render(
     meta = dataclasses.replace(describe(program, without), pythonbpf=tuple(elsewhere or ()))
     program = _without_hooks(program, meta.features)
     tracked = tracked_fields(program)
-    techniques = {hook.feature for hook in program.mechanism.hooks if hook.feature}
+    accounts = {feature.name for feature in program.mechanism.features if feature.keeps_usage}
+    used = tracked - _fields_of_features()
     ops_name = f"vsched_{program.name.lower()}"[:_OPS_NAME_LEN]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_templates()),
@@ -289,7 +297,7 @@ def render(
         views=_views(tracked),
         tracked=tracked,
         preempted=_preempted(program),
-        usage=bool(tracked) or bool(techniques.intersection(meta.features)),
+        usage=bool(used) or bool(accounts.intersection(meta.features)),
         kept=describe_kept(program, meta.features),
         counters=program.counters,
         hooked=frozenset(f.name for f in program.functions if f.kind == "hook"),

@@ -49,12 +49,14 @@ class Hook:
 class Feature:
     """A part of a mechanism that a build can leave out (`build --without NAME`).
 
-    `ops_flags` are those of the kernel's scx_ops_flags that it needs.
+    `ops_flags` are those of the kernel's scx_ops_flags that it needs; with `keeps_usage` the
+    mechanism keeps account of how vCPUs and tasks have been used of late.
     """
 
     name: str
     doc: str
     ops_flags: tuple[str, ...] = ()
+    keeps_usage: bool = False
 
 
 @dataclass(frozen=True, slots=True)

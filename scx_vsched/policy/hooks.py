@@ -145,6 +145,20 @@ class Hooks:
         """Whether `task` may be put on hidden vCPUs; who may run on no other always is."""
         raise NotImplementedError
 
+    def crosses(self, task: Task, vcpu: VCpu, target: VCpu, distance: u32, sched: Sched) -> bool:
+        """Whether `task`, for which no vCPU of its home node is idle, leaves the node of
+        `vcpu` for that of `target` although its memory stays; `distance` between them is
+        10 times that within a node.
+        """
+        raise NotImplementedError
+
+    def returns(self, task: Task, vcpu: VCpu, home: VCpu, distance: u32, sched: Sched) -> bool:
+        """Whether `task`, which visits the node of `vcpu`, goes back to that of `home`,
+        where a vCPU is idle. Asked when its slice is over; when it wakes it goes home
+        anyway.
+        """
+        raise NotImplementedError
+
     def on_start(self, task: Task, vcpu: VCpu, sched: Sched) -> None:
         """`task` starts to run on `vcpu`, or goes on with a new slice."""
         raise NotImplementedError

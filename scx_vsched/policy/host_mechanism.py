@@ -144,7 +144,17 @@ host = Mechanism(
     settings=True,
     lacks={
         "Task": frozenset(
-            {"vtime", "util", "burst_ns", "interval_ns", "asked_slice_ns", "settled_ns"}
+            {
+                "vtime",
+                "util",
+                "burst_ns",
+                "interval_ns",
+                "asked_slice_ns",
+                "settled_ns",
+                "memory_bytes",
+                "awake_ns",
+                "away_ns",
+            }
         ),
         "Sched": frozenset({"vtime", "mean_capacity"}),
     },

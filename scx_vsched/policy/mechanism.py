@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from scx_vsched.policy.contract import Feature, Hook, Mechanism, Parameter, Stat
 from scx_vsched.policy.host_mechanism import host
+from scx_vsched.policy.techniques import TECHNIQUES
 
 __all__ = ["MECHANISMS", "Feature", "Hook", "Mechanism", "Parameter", "Stat", "guest", "host"]
 
@@ -127,62 +128,7 @@ guest = Mechanism(
             "cache) or in the queue of its cache (2 on the same NUMA node, 3 across nodes). Asked "
             "every quarter of a second at most, where tasks wait.",
         ),
-        Hook(
-            "is_latency_sensitive",
-            (_TASK,),
-            "bool",
-            "Whether the waking `task` is placed by `wait_ns` rather than on the nearest idle "
-            "vCPU.",
-            "bvs",
-        ),
-        Hook(
-            "wait_ns",
-            (_TASK, _VCPU, Parameter("near", "VCpu"), _SCHED),
-            "u64",
-            "How long `task`, waking, would wait in the mean if it were put on `vcpu`, which is "
-            "idle or runs only SCHED_IDLE work; the least wins, 2**63 and more is refused. `near` "
-            "is where the search begins.",
-            "bvs",
-        ),
-        Hook(
-            "hedges",
-            (_TASK, _VCPU),
-            "bool",
-            "Whether `task` waits in the queue of the cache of `vcpu`, the best for it and idle, "
-            "and a second one is woken, too: whichever is there first takes it.",
-            "bvs",
-        ),
-        Hook(
-            "harvest_in_ns",
-            (_TASK, _VCPU, _SCHED),
-            "u64",
-            "In how long `task`, which runs on `vcpu`, should look for another vCPU: at once "
-            "below 50 us, 0 is never. Asked when it starts, goes on, and when that time is over.",
-            "ivh",
-        ),
-        Hook(
-            "harvest_worth",
-            (_TASK, _VCPU, Parameter("target", "VCpu"), _SCHED),
-            "u64",
-            "How good `target`, which is idle or runs only SCHED_IDLE work, would be for `task`, "
-            "which leaves `vcpu`: the most wins, 0 is refused.",
-            "ivh",
-        ),
-        Hook(
-            "is_harmful",
-            (_VCPU, _SCHED),
-            "bool",
-            "Whether `vcpu` is hidden from ordinary tasks; `vcpu.is_hidden` says whether it is. "
-            "When all would be, none is. Asked when the topology or a capacity changes.",
-            "rwc",
-        ),
-        Hook(
-            "uses_hidden",
-            (_TASK,),
-            "bool",
-            "Whether `task` may be put on hidden vCPUs; who may run on no other always is.",
-            "rwc",
-        ),
+        *TECHNIQUES,
         Hook(
             "on_start",
             (_TASK, _VCPU, _SCHED),
@@ -220,13 +166,19 @@ guest = Mechanism(
         Feature("cgroups", "share vCPUs by cgroup weight (cpu.weight)"),
         Feature("preemption", "let a waking task take a vCPU from a running one"),
         Feature("smt", "prefer cores whose siblings are idle too"),
-        Feature("bvs", "put small, latency-sensitive tasks on vCPUs that answer soon"),
+        Feature(
+            "bvs", "put small, latency-sensitive tasks on vCPUs that answer soon", keeps_usage=True
+        ),
         Feature(
             "ivh",
             "take running tasks off vCPUs that are about to be taken away",
             ("SCX_OPS_ENQ_LAST",),
+            keeps_usage=True,
         ),
-        Feature("rwc", "keep tasks off vCPUs that do harm", ("SCX_OPS_ENQ_LAST",)),
+        Feature(
+            "rwc", "keep tasks off vCPUs that do harm", ("SCX_OPS_ENQ_LAST",), keeps_usage=True
+        ),
+        Feature("numa", "keep tasks on the NUMA node of their memory", ("SCX_OPS_ENQ_LAST",)),
     ),
     stats=(
         Stat("idle_previous", "woken straight onto the idle vCPU that the search began at"),
@@ -268,6 +220,13 @@ guest = Mechanism(
         Stat("shown", "vCPUs that came back", "rwc"),
         Stat("diverted", "tasks sent elsewhere from a hidden vCPU", "rwc"),
         Stat("hidden_used", "tasks put or taken on a hidden vCPU that may use it", "rwc"),
+        Stat(
+            "numa_home", "sent to a home that was moved, or that they were forked away from", "numa"
+        ),
+        Stat("numa_crossed", "put on or taken to another node, which is worth its pages", "numa"),
+        Stat("numa_returned", "back home after a visit to another node", "numa"),
+        Stat("numa_refused", "times that waiting at home was found better than crossing", "numa"),
+        Stat("numa_confined", "started elsewhere, since they must not run at home", "numa"),
     ),
     # exiting tasks are scheduled like any other: they can hold locks for long
     ops_flags=("SCX_OPS_ENQ_EXITING",),

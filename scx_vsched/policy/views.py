@@ -19,8 +19,10 @@ from scx_vsched.policy.types import INT_TYPES, IntType, s32, u32, u64
 __all__ = ["VIEWS", "FieldInfo", "Sched", "Task", "VCpu", "field_info"]
 
 
-def _attr(default: int, doc: str, unit: str = "", *, tracked: bool = False) -> Any:
-    metadata = {"doc": doc, "unit": unit, "tracked": tracked}
+def _attr(
+    default: int, doc: str, unit: str = "", *, tracked: bool = False, feature: str = ""
+) -> Any:
+    metadata = {"doc": doc, "unit": unit, "tracked": tracked or bool(feature), "feature": feature}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -83,6 +85,15 @@ class Task(_View):
     )
     settled_ns: u64 = _attr(
         0, "time since it was last taken to another vCPU while it ran", "ns", tracked=True
+    )
+    memory_bytes: u64 = _attr(
+        0, "what its process has used of late, at home; 0 unknown", "bytes", feature="numa"
+    )
+    awake_ns: u64 = _attr(
+        0, "what it has run since it woke, or did the time before if more", "ns", feature="numa"
+    )
+    away_ns: u64 = _attr(
+        0, "how long it has visited another node than its home; 0 it does not", "ns", feature="numa"
     )
 
 
@@ -148,6 +159,11 @@ class VCpu(_View):
         tracked=True,
     )
     is_hidden: bool = _attr(False, "ordinary tasks are kept off it", tracked=True)
+    node_capacity: u32 = _attr(
+        1024, "capacities of the online vCPUs of its node together", "1/1024", feature="numa"
+    )
+    node_vcpus: u32 = _attr(1, "online vCPUs of its node", feature="numa")
+    node_queued: u32 = _attr(0, "tasks in all queues of its node", feature="numa")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +185,8 @@ class Sched(_View):
 class FieldInfo:
     """A view's field: `type` is an IntType, or None for a boolean.
 
-    What is `tracked` is kept by the mechanism only where some hook reads it.
+    What is `tracked` is kept by the mechanism only where some hook reads it, and what belongs to
+    a `feature` is 0 without that.
     """
 
     name: str
@@ -177,6 +194,7 @@ class FieldInfo:
     doc: str
     unit: str
     tracked: bool
+    feature: str
 
 
 VIEWS: dict[str, type] = {"Task": Task, "VCpu": VCpu, "Sched": Sched}
@@ -192,6 +210,7 @@ def field_info(view: str) -> dict[str, FieldInfo]:
             f.metadata["doc"],
             f.metadata["unit"],
             f.metadata["tracked"],
+            f.metadata["feature"],
         )
         for f in dataclasses.fields(VIEWS[view])
     }

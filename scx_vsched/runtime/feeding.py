@@ -133,6 +133,8 @@ class Feeding:
             with self._lock:
                 if self._feed:
                     self._hand_over(self._feed, self.topology, snapshot.at_ns, sure)
+                    if snapshot.topology:
+                        self._feed.note_pairs(snapshot.topology.pairs)
 
     def _ticks(self) -> Mapping[int, Ticks]:
         with self._lock:

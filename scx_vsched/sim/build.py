@@ -68,6 +68,24 @@ _COUNTERS = (
 _PLACES = "vcpus"  # of the mechanism `guest` alone, whose groups count
 # Says of a vCPU that tasks may wait beside it although it is idle.
 _HIDDEN = ("usages", "hidden")
+# Of schedulers that keep tasks on NUMA nodes.
+_NODES = """\
+const struct sim_array sim_nodes = {
+	nodes, MAX_HOME_NODES, sizeof(*nodes), __builtin_offsetof(struct node, queued),
+};
+u32 sim_queue_vcpu(u64 dsq)
+{
+	struct place place;
+
+	if (dsq >> 16 == VCPU_DSQ(0) >> 16)
+		return dsq & 0xffff;
+	for (u32 vcpu = 0; dsq >> 16 == LLC_DSQ(0) >> 16 && vcpu < nr_vcpu_ids; vcpu++) {
+		if (place_of(vcpu, current_copy(), &place) && place.spot->llc == (dsq & 0xffff))
+			return vcpu;
+	}
+	return ~0U;
+}
+"""
 _MAP = re.compile(r"\nstruct \{([^}]*)\} (\w+) SEC\(\"\.maps\"\);")
 
 
@@ -102,6 +120,7 @@ def simulated_source(rendered: str) -> str:
         f"const struct sim_counter sim_counters[] = {{\n{''.join(counters)}}};\n"
         f"const u32 sim_nr_counters = {len(counters)};\n"
         + ("const u64 sim_parked = PARKED_DSQ;\n" if "#define PARKED_DSQ" in rendered else "")
+        + (_NODES if "homes" in known else "")
         + (
             f"const struct sim_counter sim_hidden = SIM_COUNTER({', '.join(_HIDDEN)});\n"
             if _HIDDEN[0] in known

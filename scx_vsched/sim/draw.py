@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from scx_vsched.policies import builtin_policies
 from scx_vsched.sim.build import KERNELS
 from scx_vsched.sim.case import Case
+from scx_vsched.sim.draw_homes import with_homes
 from scx_vsched.sim.faults import draw_script
 from scx_vsched.sim.machine import HostThread, Machine, PCpu, VCpu
 from scx_vsched.sim.run import Options
@@ -62,6 +63,8 @@ def draw_case(seed: int) -> Case:
         without=tuple(f for f in ("cgroups", "preemption", "smt") if rng.random() < 0.1),
         tunables=tunables,
     )
+    if policy == "numa":
+        return with_homes(rng, case)
     return _with_techniques(rng, case) if policy == "vsched" else case
 
 

@@ -7,6 +7,7 @@ from ctypes import POINTER, Structure, c_char, c_int64, c_uint32, c_uint64
 
 __all__ = [
     "FEED",
+    "HOME",
     "HOOK",
     "NEVER",
     "Entity",
@@ -136,6 +137,7 @@ class Watch(Structure):
 
 
 FEED = ctypes.CFUNCTYPE(c_int64, c_uint64)
+HOME = ctypes.CFUNCTYPE(c_int64, c_uint64, c_uint64, c_uint64, c_uint64)
 HOOK = ctypes.CFUNCTYPE(c_uint64, c_uint64, POINTER(c_uint64), POINTER(c_uint64))
 PROBED = ctypes.CFUNCTYPE(c_int64, POINTER(Watch))
 
@@ -149,6 +151,7 @@ class Options(Structure):
             "check_every trace_limit drain"
         ),
         ("feed", FEED),
+        ("home", HOME),
         ("hook", HOOK),
         *_u64("probe"),
         ("probed", PROBED),

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from scx_vsched.bpf.domains import STATE_MAP
 from scx_vsched.bpf.feed import Feed
+from scx_vsched.bpf.homes import Homes
 from scx_vsched.bpf.libbpf import BpfError
+from scx_vsched.bpf.node_table import NODES_MAP
+from scx_vsched.errors import UserError
 from scx_vsched.sim import layout
+from scx_vsched.sim.layout import NEVER
 from scx_vsched.sim.probing import Findings
+from scx_vsched.topology.nodes import KernelNodes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +26,10 @@ if TYPE_CHECKING:
     from scx_vsched.sim.machine import Machine
 
 __all__ = ["Feeder", "Library"]
+
+
+# Variables of the object, which are maps in the kernel.
+_VARIABLES = {STATE_MAP: "policy_domains", NODES_MAP: "nodes"}
 
 
 class Library:
@@ -32,6 +41,7 @@ class Library:
             getattr(self._library, function).restype = ctypes.POINTER(layout.Result)
         self._library.sim_sizes.restype = c_uint64
         self._library.sim_map_values.restype = ctypes.c_void_p
+        self._library.sim_hash.restype = ctypes.c_void_p
         for which, table in enumerate(layout.SHARED):
             if self._library.sim_sizes(which) != ctypes.sizeof(table):
                 raise AssertionError(f"layout.{table.__name__} differs from the engine's")
@@ -62,12 +72,12 @@ class Library:
                 base = ctypes.addressof(ctypes.c_char.in_dll(self._library, name))
                 self.poke(base + 8 * slot, raw)
 
-    def map(self, name: str) -> _Table:
-        """The array map called `name`; KeyError without one."""
-        if name == STATE_MAP:  # a variable of the object, which is a map in the kernel
-            return _Table(
-                ctypes.addressof(ctypes.c_char.in_dll(self._library, "policy_domains")), 1, 0
-            )
+    def map(self, name: str) -> Any:
+        """The array or hash called `name`; KeyError without one."""
+        if state := self._library.sim_hash(name.encode()):
+            return _Hash(self._library, state)
+        if variable := _VARIABLES.get(name):
+            return _Table(ctypes.addressof(ctypes.c_char.in_dll(self._library, variable)), 1, 0)
         entries, size = c_uint32(), c_uint32()
         address = self._library.sim_map_values(
             name.encode(), ctypes.byref(entries), ctypes.byref(size)
@@ -75,6 +85,14 @@ class Library:
         if not address:
             raise KeyError(name)
         return _Table(address, entries.value, size.value)
+
+    def has_map(self, name: str) -> bool:
+        """As SchedulerObject.has_map."""
+        try:
+            self.map(name)
+        except (KeyError, ValueError):
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +132,26 @@ class _Table:
         return memoryview((ctypes.c_char * size).from_address(self.address)).cast("B")
 
 
+@dataclass(frozen=True, slots=True)
+class _Hash:
+    """A map by u32 keys."""
+
+    library: Any
+    state: int
+
+    def write(self, key: int, raw: bytes) -> None:
+        """As bpf.object.Map.write."""
+        number = c_uint32(key)
+        err = self.library.sim_hash_update(c_void_p(self.state), ctypes.byref(number), raw, 0)
+        if err:
+            raise BpfError("cannot write", -err)
+
+    def delete(self, key: int) -> bool:
+        """As bpf.object.Map.delete."""
+        number = c_uint32(key)
+        return bool(self.library.sim_hash_delete(c_void_p(self.state), ctypes.byref(number)) == 0)
+
+
 class Feeder:
     """What user space does while the scheduler runs: it hands over what it is told or finds out."""
 
@@ -121,14 +159,35 @@ class Feeder:
         topology = machine.topology()
         self._machine = machine
         self._findings = Findings(machine)
+        nodes = KernelNodes(tuple(vcpu.node for vcpu in topology.vcpus), machine.distances)
         # a step of the simulation is atomic: no operation is ever under way
-        self._feed = Feed(library, topology, topology, wait=lambda: None)  # type: ignore[arg-type]
+        self._feed = Feed(
+            library,  # type: ignore[arg-type]
+            topology,
+            topology,
+            wait=lambda: None,
+            nodes=nodes,
+        )
+        self._homes = Homes(library) if library.has_map("homes") else None  # type: ignore[arg-type]
 
     def update(self, number: int) -> int:
         """Hands the topology `number` over; called by the engine, which takes no exceptions."""
         try:
             self._feed.update(self._machine.topology(number))
         except (BpfError, ValueError):
+            return 1
+        return 0
+
+    def home(self, pid: int, node: int, memory_bytes: int, fixed: int) -> int:
+        """Makes a node the home of a process, or takes its home away; called like `update`."""
+        if not self._homes:
+            return 0
+        try:
+            if memory_bytes == NEVER:
+                self._homes.remove(pid)
+            else:
+                self._homes.set(pid, node, fixed=bool(fixed), memory_bytes=memory_bytes)
+        except UserError:
             return 1
         return 0
 

@@ -96,6 +96,8 @@ class Machine:
     changes: tuple[Change, ...] = ()
     # what the scheduler is told of the vCPUs later: a change `feed` names one of these by number
     retold: tuple[tuple[VCpu, ...], ...] = ()
+    # of the nodes, in order of their numbers and as firmware has it; without any each is 20
+    node_distances: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises UserError for a machine that cannot be."""
@@ -106,6 +108,12 @@ class Machine:
             raise UserError(f"{vcpus} vCPUs have only {len(self.threads)} host threads")
         if any(len(told) != vcpus for told in self.retold):
             raise UserError("what is told later is not about as many vCPUs")
+        nodes = len({vcpu.node for vcpu in self.vcpus})
+        if self.node_distances and len(self.node_distances) != nodes * nodes:
+            raise UserError(
+                f"{len(self.node_distances)} distances of {nodes} nodes",
+                f"give one from each node to each, {nodes * nodes} in all",
+            )
         for number, thread in enumerate(self.threads):
             who = f"vCPU {number}" if number < vcpus else f"competitor {number - vcpus}"
             self._check_thread(who, thread, pcpus)
@@ -143,6 +151,12 @@ class Machine:
                 f"{who} has a pattern that never opens, or that lacks a time",
                 "give pairs of open and shut times",
             )
+
+    @property
+    def distances(self) -> dict[tuple[int, int], int]:
+        """The distances that are known, by pairs of indices of nodes."""
+        nodes = len({vcpu.node for vcpu in self.vcpus})
+        return {divmod(at, nodes): found for at, found in enumerate(self.node_distances)}
 
     def shares(self) -> list[float]:
         """The part of a full hardware thread that each vCPU has while all of them are busy."""

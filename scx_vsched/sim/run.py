@@ -227,6 +227,7 @@ def simulate(
                 feeder = Feeder(library, machine)
                 tables[-1].feed = layout.FEED(feeder.update)
                 tables[-1].probed = layout.PROBED(feeder.probed)
+                tables[-1].home = layout.HOME(feeder.home)
             for slot, value in (tunables or {}).items():
                 library.set_tunable(slot, struct.pack("=q" if value < 0 else "=Q", value))
         if not result.failed:

@@ -186,6 +186,8 @@ def _check_steps(
             op == "pin" and b >= len(machine.pcpus)
         ):
             raise UserError(f"a change ({op}) goes to number {b}, which there is not")
+        if op in {"home", "fix"} and b >= len({vcpu.node for vcpu in machine.vcpus}):
+            raise UserError(f"a change ({op}) to node {b}, which there is not")
         if op == "quota" and c and not 1_000 <= b <= c:
             raise UserError(f"a change gives a quota of {b} ns in {c} ns")
         if (op == "group_weight" and not 1 <= b <= 10_000) or (op == "speed" and b < 1):

@@ -31,6 +31,7 @@ DISTRIBUTIONS = ("fixed", "uniform", "exponential")
 SCRIPT_OPS = (
     "offline", "online", "affinity", "nice", "group_move", "group_weight", "bypass", "quota",
     "speed", "pin", "class", "kill", "migration", "feed",
+    "home", "fix",
 )  # fmt: skip
 MAX_LOOPS = 8
 _MAX_NS = 10**13

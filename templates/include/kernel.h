@@ -34,6 +34,7 @@ struct task_struct {
 	unsigned short migration_disabled;
 	int pid;
 	int tgid;
+	struct task_struct *group_leader;
 	struct sched_entity se;
 	struct sched_ext_entity scx;
 	char comm[16];

@@ -33,6 +33,7 @@ bool bpf_cpumask_test_cpu(u32 cpu, const struct cpumask *mask) __ksym __pure;
 bool bpf_cpumask_and(struct bpf_cpumask *dst, const struct cpumask *a,
 		     const struct cpumask *b) __ksym;
 bool bpf_cpumask_empty(const struct cpumask *mask) __ksym;
+bool bpf_cpumask_intersects(const struct cpumask *a, const struct cpumask *b) __ksym;
 u32 bpf_cpumask_any_and_distribute(const struct cpumask *a, const struct cpumask *b) __ksym;
 void bpf_rcu_read_lock(void) __ksym;
 void bpf_rcu_read_unlock(void) __ksym;
@@ -45,6 +46,7 @@ void bpf_rcu_read_unlock(void) __ksym;
  * they are as good as absent, and what uses them has another way or does without.
  */
 void scx_bpf_kick_cpu(s32 cpu, u64 flags) __ksym __weak;
+const struct cpumask *scx_bpf_get_idle_cpumask(void) __ksym __weak;
 const struct cpumask *scx_bpf_get_idle_smtmask(void) __ksym __weak;
 int bpf_iter_scx_dsq_new(struct bpf_iter_scx_dsq *it, u64 dsq_id, u64 flags) __ksym __weak;
 

@@ -72,6 +72,12 @@ struct sim_counter {
 	{#map, #member, __builtin_offsetof(typeof(*(map).value), member),                     \
 	 sizeof((map).value->member)}
 
+/* A member of an array's entries that must be 0 then, too. */
+struct sim_array {
+	void *values;
+	u32 entries, size, offset;
+};
+
 void sim_count(u32 stat);
 
 extern u32 sim_this_vcpu; /* the vCPU that executes the scheduler's code */

@@ -34,6 +34,7 @@ struct task_struct {
 	unsigned short migration_disabled;
 	int pid;
 	int tgid;
+	struct task_struct *group_leader;
 	u32 sim_index; /* where the task's storage lies in each map */
 	struct sched_entity se;
 	struct sched_ext_entity scx;

@@ -106,19 +106,29 @@ static bool is_hidden(u32 vcpu)
 	return values && values[(u64)vcpu * size + sim_hidden.offset];
 }
 
+/* The vCPU that stands for the node where @t waits: a scheduler may queue it for another one. */
+static u32 waits_at(const struct task *t, const struct dsq *dsq)
+{
+	u32 vcpu = &sim_queue_vcpu ? sim_queue_vcpu(dsq->id) : NONE;
+
+	return vcpu < sim.nr_vcpus ? vcpu : t->vcpu->id;
+}
+
 /*
- * An idle vCPU of @t's node that nothing is on its way to and that may run @t. Whether a single
+ * An idle vCPU of the node where @t waits that nothing is on its way to and that may run @t. Whether a single
  * task is worth taking to another node is the policy's choice.
  */
-static u32 idle_for(const struct task *t)
+static u32 idle_for(const struct task *t, const struct dsq *dsq)
 {
 	const u64 *node = sim.machine->vcpu_node;
+	u64 home = node[waits_at(t, dsq)];
 	u32 vcpu = NONE;
 
 	while ((vcpu = mask_next_and(&sim.idle, t->p.cpus_ptr, vcpu + 1)) != NONE) {
 		const struct vcpu *v = &sim.vcpus[vcpu];
 
-		if (v->halted && !v->need_resched && v->online && !is_hidden(vcpu) && node[vcpu] == node[t->vcpu->id])
+		if (v->halted && !v->need_resched && v->online && !is_hidden(vcpu) &&
+		    node[vcpu] == home)
 			return vcpu;
 	}
 	return NONE;
@@ -132,7 +142,7 @@ static void check_stranded(struct dsq *dsq)
 	if (&sim_parked && dsq->id == sim_parked)
 		return;
 	/* while bypassing a task may have to wait for its vCPU's next look */
-	if (!t || sim.bypassing || (vcpu = idle_for(t)) == NONE || t->p.migration_disabled) {
+	if (!t || sim.bypassing || (vcpu = idle_for(t, dsq)) == NONE || t->p.migration_disabled) {
 		dsq->stranded_since = 0;
 		return;
 	}
@@ -191,6 +201,12 @@ void check_sweep(void)
 /* What the mechanism counts per task must be gone with the tasks. */
 void check_drained(void)
 {
+	for (u32 i = 0; &sim_nodes && i < sim_nodes.entries; i++) {
+		const char *at = (char *)sim_nodes.values + i * sim_nodes.size + sim_nodes.offset;
+
+		check(!*(const u32 *)at, "counter_leaked", "%u tasks wait on node %u with no task left",
+		      *(const u32 *)at, i);
+	}
 	for (u32 i = 0; i < sim_nr_counters; i++) {
 		const struct sim_counter *counter = &sim_counters[i];
 		u32 entries, size;

@@ -115,6 +115,8 @@ enum sim_script_op {
 	SCRIPT_KILL, /* a: nth live task */
 	SCRIPT_MIGRATION, /* a: nth live task, b: migration disabled */
 	SCRIPT_FEED, /* a: what user space now believes, for `feed` */
+	SCRIPT_HOME, /* a: nth live task, b: NUMA node, c: bytes of memory, or ~0: no home */
+	SCRIPT_FIX, /* the same, and it never leaves */
 };
 
 struct sim_script {
@@ -157,6 +159,7 @@ struct sim_options {
 	u64 trace_limit; /* how many records are kept, the last ones; 0 for a few */
 	u64 drain; /* at the end kill all tasks and look at what is left */
 	s64 (*feed)(u64 number); /* lets user space hand the scheduler another topology */
+	s64 (*home)(u64 pid, u64 node, u64 bytes, u64 fixed); /* or a process another home */
 	u64 (*hook)(u64 hook, const u64 *arguments, u64 *failed); /* of a policy in CPython */
 	u64 probe; /* probers watch the vCPUs */
 	/* What one saw; 1: to be looked at again at once, negative: an error. */

@@ -14,6 +14,8 @@ u64 bpf_ktime_get_ns(void)
 /* The task on whose behalf the guest's kernel runs; the idle task is nobody's. */
 struct task_struct *bpf_get_current_task_btf(void)
 {
+	if (sim.forker)
+		return &sim.forker->p;
 	return sim.this && sim.this->curr ? &sim.this->curr->p : &sim.no_task->p;
 }
 
@@ -55,6 +57,11 @@ bool bpf_cpumask_and(struct bpf_cpumask *dst, const struct cpumask *a, const str
 bool bpf_cpumask_empty(const struct cpumask *mask)
 {
 	return mask_first_and(mask, mask) == NONE;
+}
+
+bool bpf_cpumask_intersects(const struct cpumask *a, const struct cpumask *b)
+{
+	return mask_first_and(a, b) != NONE;
 }
 
 u32 bpf_cpumask_any_and_distribute(const struct cpumask *a, const struct cpumask *b)

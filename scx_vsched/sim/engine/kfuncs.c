@@ -80,12 +80,12 @@ s32 scx_bpf_pick_idle_cpu(const struct cpumask *allowed, u64 flags)
 	return idle_pick(allowed, flags);
 }
 
+#if SIM_KERNEL != 710
 const struct cpumask *scx_bpf_get_idle_cpumask(void)
 {
 	return &sim.idle;
 }
 
-#if SIM_KERNEL != 710
 /* Without SMT it is the mask of idle vCPUs. */
 const struct cpumask *scx_bpf_get_idle_smtmask(void)
 {

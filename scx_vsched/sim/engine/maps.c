@@ -186,6 +186,18 @@ void maps_forget_task(const struct task *t)
 	}
 }
 
+/* The state of the hash called @name, NULL where there is none. */
+void *sim_hash(const char *name)
+{
+	for (u32 i = 0; &sim_nr_maps && i < sim_nr_maps; i++) {
+		const struct sim_map *map = &sim_maps[i];
+
+		if (map->kind == BPF_MAP_TYPE_HASH && !__builtin_strcmp(map->name, name))
+			return *map->state;
+	}
+	return NULL;
+}
+
 /* The values of the map called @name, NULL where there is none. */
 void *sim_map_values(const char *name, u32 *entries, u32 *size)
 {

@@ -42,6 +42,21 @@ static void set_migration(struct task *t, bool disabled)
 		resched(t->vcpu);
 }
 
+/* The process gets another home, if the scheduler keeps any. */
+static void set_home(const struct sim_script *step, const struct task *t)
+{
+	s64 err;
+
+	sim.this = NULL;
+	if (!sim.ext || !sim.options->home)
+		return;
+	err = sim.options->home(t->p.tgid, step->b, step->c, step->op == SCRIPT_FIX);
+	if (sim.result.failed)
+		longjmp(sim.failure, 1);
+	check(!err, "home", "user space cannot make node %llu the home of pid %d", step->b,
+	      t->p.pid);
+}
+
 static void task_op(const struct sim_script *step, struct task *t)
 {
 	sim.this = t->vcpu;
@@ -64,6 +79,10 @@ static void task_op(const struct sim_script *step, struct task *t)
 		break;
 	case SCRIPT_MIGRATION:
 		set_migration(t, step->b);
+		break;
+	case SCRIPT_HOME:
+	case SCRIPT_FIX:
+		set_home(step, t);
 		break;
 	default:
 		break;
@@ -135,6 +154,8 @@ void script_step(void)
 	case SCRIPT_GROUP_MOVE:
 	case SCRIPT_KILL:
 	case SCRIPT_MIGRATION:
+	case SCRIPT_HOME:
+	case SCRIPT_FIX:
 		t = task_nth(step->a);
 		if (t)
 			task_op(step, t);

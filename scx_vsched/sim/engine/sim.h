@@ -354,6 +354,7 @@ struct sim {
 	struct event watchdog, sweep, script, probe;
 	u32 next_script;
 	struct task *no_task;
+	struct task *forker; /* who begets the task that is being made ready */
 	/* what the kfuncs may be asked for just now */
 	u32 context;
 	const void *op; /* the operation that runs, where the context is not 0 */

@@ -128,6 +128,7 @@ struct task *task_new(u32 program, const struct sim_task *like, struct task *par
 	t->state = TASK_NEW;
 	t->p.sim_index = index;
 	t->p.pid = t->p.tgid = ++sim.next_pid;
+	t->p.group_leader = &t->p;
 	snprintf(t->p.comm, sizeof(t->p.comm), "%u/%d", program, t->p.pid);
 	t->p.static_prio = parent ? parent->p.static_prio : DEFAULT_PRIO + (int)like->nice;
 	t->p.policy = parent ? parent->p.policy : like->policy;
@@ -171,7 +172,10 @@ void task_start(struct task *t, struct vcpu *from)
 					     mask_first_and(&sim.active, &sim.active)];
 	t->last_pcpu = from->entity->pcpu;
 	record(REC_FORK, from, t, t->program);
+	/* those that are there from the start come from outside */
+	sim.forker = t->parent ?: sim.no_task;
 	sim.class->fork(t);
+	sim.forker = NULL;
 	t->state = TASK_RUNNABLE;
 	task_set_vcpu(t, select_vcpu(t, SIM_SCX_WAKE_FORK, &selected));
 	task_activate_on(t->vcpu, t, 0);

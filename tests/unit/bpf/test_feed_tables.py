@@ -64,6 +64,9 @@ class Programs:
     def map(self, name: str) -> Table:
         return self.tables[name]
 
+    def has_map(self, name: str) -> bool:
+        return name in self.tables
+
     def program(self, name: str) -> Any:
         outer = self
 

@@ -91,10 +91,24 @@ def test_absent_techniques_leave_no_trace() -> None:
             assert ("struct usage {" in text) == (set(without) != set(TECHNIQUES))
 
 
+HOMES = ("hook_crosses", "struct home", "group_leader", "STAT_NUMA", "vsched_rehome", "exit_task")
+
+
+def test_homes_leave_no_trace_where_they_are_left_out() -> None:
+    program = compile_file(builtin_policies()["numa"])
+    whole = render(program)
+    assert all(mark in whole for mark in HOMES)
+    assert "usage" not in whole, "what is known of nodes is no account of how vCPUs were used"
+    without = render(program, ["numa"]).partition('"arith.h"')[2]
+    assert not any(mark in without for mark in HOMES)
+    assert describe(program, ["numa"]).ops_flags == ("SCX_OPS_ENQ_EXITING",)
+
+
 def test_a_policy_without_their_hooks_has_no_techniques() -> None:
     program = compile_file(builtin_policies()["core"])
     text = render(program)
     assert not any(mark in text for marks in TECHNIQUES.values() for mark in marks)
+    assert not any(mark in text for mark in HOMES)
     assert "usage" not in text
     assert describe(program).ops_flags == ("SCX_OPS_ENQ_EXITING",)
     flags = describe(compile_file(builtin_policies()["vsched"])).ops_flags

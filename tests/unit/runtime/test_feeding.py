@@ -73,6 +73,9 @@ class Recorded:
         self.epoch += not self.fixed
         return not self.fixed
 
+    def note_pairs(self, pairs: Mapping[tuple[int, int], Any]) -> None:
+        self.pairs = pairs
+
     def note_probed(self, at_ns: int, forecasts: dict[int, Forecast]) -> None:
         self.probed.append((at_ns, forecasts))
 
