@@ -4,7 +4,7 @@ A tick that comes late says that the vCPU was away. The scheduler sees that for 
 time that a task runs, while looks are on a budget. It is coarse: an absence began at any time since
 the tick before, and one that fits in between does not show. So ticks give the least and the most
 of a share. A vCPU that had less than is known has lost some, that much is sure. One that seems to
-have more, or a guest of which some vCPU has changed, is worth a look at once.
+have more has more if its absences were so long that ticks show them all; else it is worth a look.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Hints", "Loss", "Ticks"]
+__all__ = ["Hints", "Known", "Shift", "Ticks"]
 
 _MS = 1_000_000
 # Ticks over so much time make a share.
@@ -28,7 +28,9 @@ _SOME = 0.3
 _BEYOND = 0.06
 _ENOUGH = 0.2
 _LEAST_ERROR = 0.02
-# After a look in vain the next one waits for so long, and twice as long after each one more.
+# A tick that is less late is none (GAP_NS in templates/guest/maps.h.j2).
+_LATE_NS = 1 * _MS
+# After a look in vain ticks are not believed for so long, and twice as long after each one more.
 _AGAIN_NS = 2_000 * _MS
 _AGAIN_MOST_NS = 60_000 * _MS
 
@@ -37,21 +39,31 @@ _AGAIN_MOST_NS = 60_000 * _MS
 class Ticks:
     """What a scheduler has counted at one vCPU up to now.
 
-    `covered_ns` is the time between ticks while its tasks ran. Of that the vCPU was away for
-    `away_ns`, by ticks that came late, and for up to `unsure_ns` more.
+    `covered_ns` is the time between ticks while its tasks ran; `late` of them came late, by
+    `late_ns` together.
     """
 
     covered_ns: int
-    away_ns: int
-    unsure_ns: int
+    late: int
+    late_ns: int
+    tick_ns: int
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
-    """A share that is less than what is known, with its error."""
+class Known:
+    """What looks have found of a vCPU: its share, and how long it goes away in the mean."""
+
+    share: float
+    absence_ns: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """A share that is another than what is known, with its error, and its mean absence."""
 
     share: float
     error: float
+    absence_ns: float
 
 
 @dataclass(slots=True)
@@ -75,13 +87,13 @@ class Hints:
     _vcpus: dict[int, _VCpu] = field(default_factory=dict)
 
     def add(
-        self, now_ns: int, ticks: Mapping[int, Ticks], shares: Mapping[int, float]
-    ) -> dict[int, Loss]:
-        """Take in what has been counted by now; who has lost some of the known `shares`.
+        self, now_ns: int, ticks: Mapping[int, Ticks], known: Mapping[int, Known]
+    ) -> dict[int, Shift]:
+        """Take in what has been counted by now; what ticks prove to be otherwise.
 
-        Whoever is found to differ is `pending` from then on.
+        Whoever seems to differ is `pending` from then on.
         """
-        lost = {}
+        found = {}
         for vcpu, newest in ticks.items():
             state = self._vcpus.get(vcpu)
             # a scheduler that has just begun counts from 0
@@ -92,20 +104,25 @@ class Hints:
             if covered < _LEAST_NS:
                 continue
             part = covered / max(now_ns - state.since_ns, 1)
-            most = 1.0 - (newest.away_ns - state.since.away_ns) / covered
-            least = most - (newest.unsure_ns - state.since.unsure_ns) / covered
+            late = newest.late - state.since.late
+            most = 1.0 - (newest.late_ns - state.since.late_ns) / covered
+            least = max(most - late * newest.tick_ns / covered, 0.0)
             state.since, state.since_ns = newest, now_ns
-            if part < _SOME or vcpu not in shares or vcpu in self.pending:
+            if part < _SOME or vcpu not in known or now_ns < state.not_before_ns:
                 continue
-            known, at_least = shares[vcpu], least if part >= _BUSY else 0.0
-            if not _contradicts(state, at_least, most, known) or now_ns < state.not_before_ns:
+            before = known[vcpu]
+            at_least = least if part >= _BUSY else 0.0
+            if not _contradicts(state, at_least, most, before.share):
                 continue
-            state.known = known
-            self.pending.add(vcpu)
-            if most < known:
-                share = (most + max(least, 0.0)) / 2
-                lost[vcpu] = Loss(share, max((most - share) / 2, _LEAST_ERROR))
-        return lost
+            if vcpu not in self.pending:
+                state.known = before.share
+                self.pending.add(vcpu)
+            if most < before.share or before.absence_ns >= newest.tick_ns + _LATE_NS:
+                share, away = (most + least) / 2, covered * (2.0 - most - least) / 2
+                error = max((most - least) / 4, _LEAST_ERROR)
+                found[vcpu] = Shift(share, error, away / late if late else 0.0)
+                state.beyond = 0.0
+        return found
 
     def restart(self, now_ns: int, ticks: Mapping[int, Ticks]) -> None:
         """Probes have been in the tasks' way: ticks up to now say nothing."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.budget import Allowance, Budget
-from scx_vsched.topology.hints import Hints
+from scx_vsched.topology.hints import Hints, Known
 from scx_vsched.topology.looks import LookSettings
 from scx_vsched.topology.measure import VCpuMeasure
 from scx_vsched.topology.snapshot import ProbeSnapshot, seen_availability, vcpu_measure
@@ -24,7 +24,7 @@ from scx_vsched.topology.vcap import Vcap
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from scx_vsched.topology.hints import Ticks
+    from scx_vsched.topology.hints import Shift, Ticks
     from scx_vsched.topology.prediction import Forecast
     from scx_vsched.topology.records import Availability, Machine
     from scx_vsched.topology.upkeep import TopologyProbe
@@ -78,7 +78,7 @@ class Prober:
         self._upkeep = Upkeep(machine, topology, cpu_ns, self._vcap.kinds) if topology else None
         self._budget = Budget(machine.now_ns())
         self._ticks, self._hints = ticks, Hints()
-        self._lost: set[int] = set()  # by ticks, and not looked at since
+        self._shifts: dict[int, Shift] = {}  # by ticks, and not looked at since
         self._weak_due_ns = self._moved_due_ns = 0
         self._watches: deque[Availability] = deque(maxlen=_KEEP_WATCHES)
         self._snapshot: ProbeSnapshot | None = None  # of all that was seen so far
@@ -139,15 +139,26 @@ class Prober:
             yield self.snapshot()
 
     def _take_hints(self) -> None:
-        """Takes over what ticks say is lost; where they say more, looks come at once."""
-        now, ticks = self._machine.now_ns(), self._ticks()
-        for vcpu, loss in self._hints.add(now, ticks, self._vcap.shares()).items():
-            before = self._vcap.shares()[vcpu]
-            self._vcap.accept(vcpu, loss.share, loss.error)
+        """Takes over what ticks prove; what they only hint at is looked at at once."""
+        ticks = self._ticks()
+        if not ticks:
+            return
+        now, known = self._machine.now_ns(), self._known()
+        for vcpu, shift in self._hints.add(now, ticks, known).items():
+            self._vcap.accept(vcpu, shift.share, shift.error)
+            self._shifts[vcpu] = shift
             self._snapshot = None
-            self._lost.add(vcpu)
-            self._moved(now, before - loss.share)
+            self._moved(now, shift.share - known[vcpu].share)
         self._vcap.hint(self._hints.pending)
+
+    def _known(self) -> dict[int, Known]:
+        found = {}
+        for vcpu, share in self._vcap.shares().items():
+            activity = self._logs[vcpu].activity() if vcpu in self._logs else None
+            shift = self._shifts.get(vcpu)
+            absence_ns = shift.absence_ns if shift else activity.mean_ns if activity else 0.0
+            found[vcpu] = Known(share, absence_ns)
+        return found
 
     def _moved(self, now_ns: int, change: float) -> None:
         """The share of some vCPU has changed by so much: all others may have, too."""
@@ -165,11 +176,11 @@ class Prober:
             self._upkeep.suspect(changed)
         for vcpu, look in seen.items():
             log = self._logs.setdefault(vcpu, ActivityLog())
-            if vcpu in changed or vcpu in self._lost:
+            if vcpu in changed or vcpu in self._shifts:
                 log.restart()
             log.add(look)
+            self._shifts.pop(vcpu, None)
             self._watches.extend(map(seen_availability, look))
-        self._lost.difference_update(seen)
         self._settle_hints(shares)
         if paid:
             rate = _LOOKS.rate(*self._vcap.kinds())
@@ -227,11 +238,16 @@ class Prober:
                 measures[vcpu] = VCpuMeasure(unavailable=unavailable[vcpu])
                 continue
             log = self._logs.get(vcpu)
-            forecast = log.forecast(now) if log else None
+            # a shift has made what was seen before void
+            shift = self._shifts.get(vcpu)
+            forecast = log.forecast(now) if log and not shift else None
             if forecast:
                 forecasts[vcpu] = forecast
             if vcpu in estimates:
-                measures[vcpu] = vcpu_measure(estimates[vcpu], log, forecast)
+                activity = log.activity() if log else None
+                if activity and shift:
+                    activity = replace(activity, mean_ns=shift.absence_ns)
+                measures[vcpu] = vcpu_measure(estimates[vcpu], activity, forecast)
             else:
                 measures[vcpu] = VCpuMeasure()
         return ProbeSnapshot(

@@ -77,7 +77,7 @@ class ShareTracker:
         return bool(self._candidates)
 
     def add(self, sample: ShareSample, *, expected: bool = False) -> Verdict:
-        """Take in a sample; where a change is `expected`, one sample shows it."""
+        """Take in a sample; where a change is `expected`, fewer show it."""
         if not self.samples:
             self._restart(sample.share, sample.error)
             self.published = self._last = sample.share
@@ -85,11 +85,11 @@ class ShareTracker:
         self._moves.append(abs(sample.share - self._last))
         self._last = sample.share
         off = abs(sample.share - self.mean)
+        certain = sample.cycles > _FEW_CYCLES
         if expected and off > _tolerance(_EXPECTED_ERRORS, sample.error, self.error):
-            return self._change(sample.share, sample.error)
+            return self._doubt(sample, 1 if certain else _CONFIRMED)
         tolerance = _tolerance(_JUMP_ERRORS, sample.error, self.error)
         if off > max(tolerance, self._restless()):
-            certain = sample.cycles > _FEW_CYCLES
             return self._doubt(sample, _CONFIRMED if certain else _CONFIRMED_SMALL)
         if off > self._calm():
             return self._doubt(sample, _CONFIRMED_SMALL)

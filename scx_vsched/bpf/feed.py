@@ -173,18 +173,15 @@ class Feed:
         return tuple(_ACTIVITY.unpack(raw)[:7])
 
     def ticks(self) -> dict[int, Ticks]:
-        """What was counted of each vCPU's ticks; nothing by policies that keep no such account.
-
-        A vCPU may have gone away at any time between two ticks, before the one that came late.
-        """
+        """What was counted of each vCPU's ticks; nothing by policies that keep no such account."""
         if not self._usages:
             return {}
         stride, at = _ACTIVITY.size // 8, _GAPS_AT // 8
         found = {}
         for vcpu in range(len(self.topology.vcpus)):
-            gaps, late = (self._activities[vcpu * stride + at + i] for i in range(2))
+            late, late_ns = (self._activities[vcpu * stride + at + i] for i in range(2))
             covered = self._usages[vcpu * self._usage_words + _TICKED_WORD]
-            found[vcpu] = Ticks(covered, late, gaps * self._tick_ns)
+            found[vcpu] = Ticks(covered, late, late_ns, self._tick_ns)
         return found
 
     def note_pairs(self, pairs: Mapping[tuple[int, int], PairMeasure]) -> None:

@@ -261,8 +261,8 @@ def test_ticks_are_counted_where_the_policy_keeps_account(programs: Programs) ->
     programs.tables["activities"].write(1, struct.pack("=7Q2B6x", 1, 2, 3, 10, 5_000, 0, 0, 0, 0))
     programs.tables["usages"].write(1, struct.pack("=3Q104x", 0, 0, 70_000))
     tick_ns = round(time.clock_getres(6) * 1e9)  # CLOCK_MONOTONIC_COARSE
-    assert feed.ticks()[1] == Ticks(70_000, 5_000, 10 * tick_ns)
-    assert feed.ticks()[0] == Ticks(0, 0, 0)
+    assert feed.ticks()[1] == Ticks(70_000, 10, 5_000, tick_ns)
+    assert feed.ticks()[0] == Ticks(0, 0, 0, tick_ns)
 
 
 def test_layouts_are_those_of_the_object(core_object: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from probing import MS, SECOND, TOPOLOGY, load, quota
 
-from scx_vsched.topology.hints import Hints, Ticks
+from scx_vsched.topology.hints import Hints, Known, Ticks
 from scx_vsched.topology.prober import Prober
 from scx_vsched.topology.synthetic import (
     Change,
@@ -16,6 +16,7 @@ from scx_vsched.topology.synthetic import (
 )
 
 HALF = 500 * MS
+TICK = 4 * MS
 AT = 60 * SECOND
 
 
@@ -25,7 +26,7 @@ class Dear(SyntheticMachine):
     def __init__(self, spec: SyntheticSpec, ticking: tuple[int, ...], extra_ns: int) -> None:
         super().__init__(spec, 1)
         self.extra_ns = extra_ns
-        self._ticking = {vcpu: [0, 0] for vcpu in ticking}
+        self._ticking = {vcpu: [0, 0, 0] for vcpu in ticking}
         self._counted_ns = self.now_ns()
 
     def spent_ns(self) -> int:
@@ -37,9 +38,9 @@ class Dear(SyntheticMachine):
             for vcpu, counted in self._ticking.items():
                 passed = now - self._counted_ns
                 counted[0] += passed
-                counted[1] += round(passed * (1 - self.share(vcpu, self._counted_ns, now)))
+                counted[2] += round(passed * (1 - self.share(vcpu, self._counted_ns, now)))
             self._counted_ns = now
-        return {vcpu: Ticks(*counted, 0) for vcpu, counted in self._ticking.items()}
+        return {vcpu: Ticks(*counted, TICK) for vcpu, counted in self._ticking.items()}
 
 
 def seen_after_s(
@@ -80,22 +81,32 @@ def test_a_weak_vcpu_that_gets_its_time_back_is_seen_though_nothing_runs_there()
     assert found[2] <= 6
 
 
-def counted(*samples: tuple[float, float, float]) -> list[str]:
-    """What is to be done after each half second: take over a loss, look, or nothing.
+def ticks(covered: int, away: int = 0, unsure: int = 0) -> dict[int, Ticks]:
+    """Of vCPU 0; each late tick leaves open a tick's time."""
+    return {0: Ticks(covered, unsure // TICK, away, TICK)}
+
+
+def known(share: float, absence_ms: float = 3) -> dict[int, Known]:
+    return {0: Known(share, absence_ms * MS)}
+
+
+def counted(*samples: tuple[float, float, float], absence_ms: float = 3) -> list[str]:
+    """What is to be done after each half second: take over a share, look, or nothing.
 
     Samples are the least and the most of the share by ticks, and the one that is known.
     """
     hints, covered, away, unsure, now, found = Hints(), 0, 0, 0, 0, []
-    hints.add(now, {0: Ticks(0, 0, 0)}, {0: 1.0})
-    for least, most, known in samples:
+    hints.add(now, ticks(0), known(1.0))
+    for least, most, share in samples:
         now += HALF
         covered += HALF
         away += round(HALF * (1 - most))
         unsure += round(HALF * (most - least))
-        lost = hints.add(now, {0: Ticks(covered, away, unsure)}, {0: known})
-        found.append(f"lost {lost[0].share:.2f}" if lost else "look" if hints.pending else "")
+        shifts = hints.add(now, ticks(covered, away, unsure), known(share, absence_ms))
+        told = f"now {shifts[0].share:.2f}" if shifts else ""
+        found.append(told or ("look" if hints.pending else ""))
         if hints.pending:
-            hints.settle(0, now, known)
+            hints.settle(0, now, share)
     return found
 
 
@@ -104,8 +115,8 @@ def counted(*samples: tuple[float, float, float]) -> list[str]:
     [
         ([(0.4, 0.6, 0.5)] * 4, [""] * 4),
         ([(0.2, 0.45, 0.5)] * 8, [""] * 8),
-        ([(0.0, 0.38, 0.5)] * 2, ["", "lost 0.19"]),
-        ([(0.1, 0.24, 0.5)], ["lost 0.17"]),
+        ([(0.0, 0.38, 0.5)] * 2, ["", "now 0.19"]),
+        ([(0.1, 0.24, 0.5)], ["now 0.17"]),
         ([(0.8, 0.9, 0.5)], ["look"]),
         ([(0.65, 0.8, 0.5)] * 2, ["", "look"]),
         ([(0.3, 0.36, 0.5), (0.64, 0.8, 0.5)] * 4, [""] * 8),
@@ -118,14 +129,37 @@ def test_beyond_doubt_or_time_and_again_counts(
     assert counted(*samples) == found
 
 
+def test_more_is_believed_where_ticks_would_have_shown_the_absences() -> None:
+    assert counted((0.8, 0.9, 0.5), absence_ms=3) == ["look"]
+    assert counted((0.8, 0.9, 0.5), absence_ms=8) == ["now 0.85"]
+
+
+def test_ticks_tell_how_long_absences_are() -> None:
+    hints = Hints()
+    hints.add(0, ticks(0), known(0.9))
+    # ten of 30 ms, each seen between 28 and 32 ms
+    shift = hints.add(HALF, ticks(HALF, 280 * MS, 40 * MS), known(0.9))[0]
+    assert shift.absence_ns == pytest.approx(30 * MS)
+    assert shift.share == pytest.approx(0.4)
+
+
+def test_what_was_taken_over_may_change_again_before_a_look() -> None:
+    hints = Hints()
+    hints.add(0, ticks(0), known(0.9))
+    assert hints.add(HALF, ticks(HALF, 200 * MS), known(0.9))[0].share == pytest.approx(0.6)
+    later = hints.add(2 * HALF, ticks(2 * HALF, 600 * MS), known(0.6))
+    assert later[0].share == pytest.approx(0.2)
+    assert hints.settle(0, 2 * HALF, 0.2)
+
+
 def test_who_is_seldom_wanted_may_seem_to_be_there_always() -> None:
     hints = Hints()
     for seconds in range(20):
-        assert not hints.add(seconds * SECOND, {0: Ticks(seconds * HALF, 0, 0)}, {0: 0.5})
+        assert not hints.add(seconds * SECOND, ticks(seconds * HALF), known(0.5))
     assert not hints.pending
     hints = Hints()
     for seconds in range(20):
-        hints.add(seconds * SECOND, {0: Ticks(seconds * SECOND, 0, 0)}, {0: 0.5})
+        hints.add(seconds * SECOND, ticks(seconds * SECOND), known(0.5))
     assert hints.pending
 
 
@@ -142,12 +176,12 @@ def test_noise_is_believed_ever_less_often() -> None:
 
 def test_a_new_scheduler_counts_from_nothing() -> None:
     hints = Hints()
-    hints.add(0, {0: Ticks(10 * SECOND, 0, 0)}, {0: 0.5})
-    assert not hints.add(HALF, {0: Ticks(HALF, HALF, 0)}, {0: 0.5})
+    hints.add(0, ticks(10 * SECOND), known(0.5))
+    assert not hints.add(HALF, ticks(HALF, HALF), known(0.5))
 
 
 def test_time_under_probes_does_not_count() -> None:
     hints = Hints()
-    hints.add(0, {0: Ticks(0, 0, 0)}, {0: 1.0})
-    hints.restart(HALF, {0: Ticks(HALF, HALF, 0)})
-    assert not hints.add(SECOND, {0: Ticks(SECOND, HALF, 0)}, {0: 1.0})
+    hints.add(0, ticks(0), known(1.0))
+    hints.restart(HALF, ticks(HALF, HALF))
+    assert not hints.add(SECOND, ticks(SECOND, HALF), known(1.0))
