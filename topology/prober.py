@@ -42,7 +42,7 @@ _CREDIT_NS = 20 * _SECOND_NS
 _WEAK_NS = 3 * _SECOND_NS
 _WEAK_PART = 0.5
 # A hinted change of so much of the share: the guest may have moved, and all vCPUs changed. They
-# are all looked at, so often at most.
+# are all looked at whatever that costs, so often at most.
 _MOVED = 0.15
 _MOVED_EVERY_NS = 20 * _SECOND_NS
 # A first measurement is done when each vCPU has so many samples in a row without doubt.
@@ -80,6 +80,7 @@ class Prober:
         self._ticks, self._hints = ticks, Hints()
         self._shifts: dict[int, Shift] = {}  # by ticks, and not looked at since
         self._weak_due_ns = self._moved_due_ns = 0
+        self._has_moved = False
         self._watches: deque[Availability] = deque(maxlen=_KEEP_WATCHES)
         self._snapshot: ProbeSnapshot | None = None  # of all that was seen so far
         self._concluding_ns = 0  # its CPU time, not yet paid for
@@ -120,8 +121,9 @@ class Prober:
             self._others_probed()
         elif look_ns <= now:
             self._look(None)
-        elif urgent := self._vcap.urgent(hinted=look_ns - now <= _CREDIT_NS):
+        elif urgent := self._vcap.urgent(hinted=self._has_moved or look_ns - now <= _CREDIT_NS):
             self._look(urgent)
+            self._has_moved = False
         elif now >= self._weak_due_ns and (weak := self._vcap.weak()):
             self._look_at_weak(weak)
         else:
@@ -164,6 +166,7 @@ class Prober:
         """The share of some vCPU has changed by so much: all others may have, too."""
         if abs(change) >= _MOVED and now_ns >= self._moved_due_ns:
             self._moved_due_ns = now_ns + _MOVED_EVERY_NS
+            self._has_moved = True
             self._vcap.hint(self._machine.vcpus())
 
     def _look(self, only: Sequence[int] | None, *, paid: bool = True) -> None:

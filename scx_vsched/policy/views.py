@@ -152,6 +152,9 @@ class VCpu(_View):
     answer_ns: u64 = _attr(
         0, "how long it takes to come up when it is woken, lately", "ns", tracked=True
     )
+    waking_ns: u64 = _attr(
+        50_000, "what it takes to wake a vCPU that nobody keeps away, lately", "ns", tracked=True
+    )
     runs_idle_class: bool = _attr(False, "what it runs has the policy SCHED_IDLE", tracked=True)
     has_busy_sibling: bool = _attr(
         False,
@@ -175,6 +178,12 @@ class Sched(_View):
     vcpus: u32 = _attr(1, "online vCPUs")
     domains: u32 = _attr(1, "domains' numbers are below this; numbers of gone ones are used again")
     mean_capacity: u32 = _attr(1024, "mean capacity of the online vCPUs", "1/1024")
+    moving_ns: u64 = _attr(
+        0,
+        "what it takes of a running task's time to be moved by `harvest_worth`, lately",
+        "ns",
+        tracked=True,
+    )
     first_rank: u64 = _attr(
         0, "rank of the first that waits for any CPU, where `waits` says so", tracked=True
     )
