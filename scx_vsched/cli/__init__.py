@@ -6,6 +6,7 @@ A `UserError` ends it with one message and its exit code; usage errors end with 
 
 from __future__ import annotations
 
+import os
 import sys
 
 from scx_vsched.errors import UserError
@@ -17,6 +18,8 @@ _INTERRUPTED = 130  # as a shell says it
 
 def main() -> None:
     """Run the command line and end the process with its exit status."""
+    # plain help: the boxes of rich cost each `--help` twice the time of all the rest
+    os.environ.setdefault("TYPER_USE_RICH", "0")
     try:
         # In here, so that Ctrl-C is an interrupt from the start: importing can take seconds.
         from scx_vsched.cli.app import app  # noqa: PLC0415

@@ -7,7 +7,9 @@ import inspect
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
+
+from scx_vsched.cli.groups import Group
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +25,7 @@ _GROUPS = frozenset(
 )  # those with subcommands of their own
 
 
-class _LazyGroup(TyperGroup):
+class _LazyGroup(Group):
     """Imports a subcommand's module when it is asked for: `run` in a slow guest needs no other."""
 
     _listing = False  # the help wants a line of each, not its options

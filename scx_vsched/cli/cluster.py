@@ -25,6 +25,7 @@ from scx_vsched.cli.cluster_options import (
 from scx_vsched.cli.cluster_reading import need_polars, progress_bars, workload_loader
 from scx_vsched.cli.cluster_report import report_command
 from scx_vsched.cli.cluster_sweep import sweep_command
+from scx_vsched.cli.groups import Group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     help="Simulate a cluster of GiantVMs: which tasks to move, and what that does to the load.",

@@ -31,11 +31,10 @@ __all__ = [
 
 _GIB, _MIB = 1 << 30, 1 << 20
 _LEAST_CAPACITY, _MOST_CAPACITY = 0.001, 100.0
-_PANEL = "The simulation"
 
 
 def _option(name: str, text: str, **more: Any) -> Any:
-    return typer.Option(name, help=text, rich_help_panel=_PANEL, **more)
+    return typer.Option(name, help=text, **more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scx_vsched.cli.groups import Group
 from scx_vsched.cli.settings import SocketOption, parse_settings
 from scx_vsched.errors import UserError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
     no_args_is_help=True,
     help="Show and change the domains (VMs) that the running scheduler of a host knows.",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scx_vsched.cli.groups import Group
 from scx_vsched.cli.settings import AccelOption, QuietOption  # noqa: TC001 - likewise
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
     no_args_is_help=True,
     help="Compare schedulers in VMs whose vCPUs the host shapes.",

@@ -9,12 +9,14 @@ from typing import Annotated
 
 import typer
 
+from scx_vsched.cli.groups import Group
 from scx_vsched.cli.settings import SocketOption  # noqa: TC001 - typer evaluates annotations
 from scx_vsched.errors import UserError
 
 __all__ = ["app"]
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
     no_args_is_help=True,
     help="Show, plan and draw the balance of this machine's NUMA nodes (see `run --numa`).",

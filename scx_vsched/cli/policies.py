@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from scx_vsched.policy.contract import Feature
     from scx_vsched.policy.program import PolicyProgram
 
 __all__ = ["app"]
@@ -57,16 +58,17 @@ def _plain(name: str, program: PolicyProgram) -> dict[str, object]:
             }
             for tunable in program.tunables
         ],
-        "features": [
-            {"name": f.name, "doc": f.doc}
-            for f in program.mechanism.features
-            if f.name in program.features
-        ],
+        "features": [{"name": each.name, "doc": each.doc} for each in _features(program)],
         "stats": [
             *({"name": s.name, "doc": s.doc} for s in program.stats(program.features)),
             *({"name": made.name, "doc": made.doc} for made in program.counters),
         ],
     }
+
+
+def _features(program: PolicyProgram) -> list[Feature]:
+    """Those that the policy's hooks make use of."""
+    return [each for each in program.mechanism.features if each.name in program.features]
 
 
 def _print(name: str, program: PolicyProgram) -> None:
@@ -89,7 +91,7 @@ def _print(name: str, program: PolicyProgram) -> None:
             )
         console.print(table)
     features = Table("feature (--without)", "meaning", box=None, pad_edge=False)
-    for feature in program.mechanism.features:
+    for feature in _features(program):
         features.add_row(feature.name, feature.doc)
     console.print(features)
     console.print()

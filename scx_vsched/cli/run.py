@@ -32,7 +32,7 @@ def run(
             "-p",
             metavar="NAME|FILE",
             autocompletion=complete_policy,
-            show_default="core",
+            show_default="core, with --numa numa",
             help="Built-in policy by name, or a policy file.",
         ),
     ] = None,
@@ -170,11 +170,12 @@ def run(
 
         show(monitor, as_json=stats_json)
         return
-    from scx_vsched.runtime.run import DEFAULT_POLICY, RunOptions  # noqa: PLC0415
+    from scx_vsched.runtime.run import DEFAULT_POLICY, NODES_POLICY, RunOptions  # noqa: PLC0415
     from scx_vsched.runtime.run import run as run_scheduler  # noqa: PLC0415
 
+    policy = policy or (NODES_POLICY if numa else DEFAULT_POLICY)
     if help_stats:
-        print(_explain(policy or DEFAULT_POLICY, object_path))
+        print(_explain(policy, object_path))
         return
     balance = numa_settings(
         numa,
@@ -192,7 +193,7 @@ def run(
     raise typer.Exit(
         run_scheduler(
             RunOptions(
-                policy=policy or DEFAULT_POLICY,
+                policy=policy,
                 object_path=object_path,
                 without=tuple(without or ()),
                 backend=backend,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scx_vsched.cli import sim_fidelity, sim_fuzz, sim_roundtrips, sim_techniques
+from scx_vsched.cli.groups import Group
 from scx_vsched.cli.settings import parse_settings
 from scx_vsched.cli.sim_output import (
     TRACE_LIMIT,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
     no_args_is_help=True,
     help="Run schedulers on simulated machines: any size, any host, the same run for the same "

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scx_vsched.cli.groups import Group
+
 if TYPE_CHECKING:
     from scx_vsched.topology.document import Document
 
 __all__ = ["app"]
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     help="Show, draw, compare and export what vCPUs are, as probed or as claimed.",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scx_vsched.cli import vm_costs, vm_lab
+from scx_vsched.cli.groups import Group
 from scx_vsched.cli.settings import (
     AccelOption,
     BackendOption,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     help="Verify, run and measure schedulers in virtual machines on any supported kernel.",
 )

@@ -25,6 +25,7 @@ _KERNEL_THREAD = 0x00200000  # PF_KTHREAD of include/linux/sched.h, in the field
 _REAL_TIME = frozenset({1, 2, 6})  # SCHED_FIFO, SCHED_RR, SCHED_DEADLINE
 _GONE = frozenset("ZXx")
 _FORGET_KERNEL_S = 30.0
+_INIT = 1  # what it starts would inherit where it is bound
 _LEAST_AGE_S = 0.2  # of a process, for its load to say anything
 
 
@@ -112,10 +113,10 @@ class Watcher:
         self._known: dict[tuple[int, int], _Known] = {}
         self._kernel: set[int] = set()
         self._forget_s = 0.0
-        self._own = os.getpid()
+        self._left_alone = {_INIT, os.getpid()}
 
     def look(self, now_s: float) -> list[Process]:
-        """All processes but kernel threads and this one; `now_s` is seconds since boot.
+        """All processes but kernel threads, init and this one; `now_s` is seconds since boot.
 
         The load of one that was not seen before is that of its life, if it is young.
         """
@@ -125,7 +126,7 @@ class Watcher:
         found: list[Process] = []
         known: dict[tuple[int, int], _Known] = {}
         for name in names_in(self._proc):
-            if not name.isdigit() or (pid := int(name)) in self._kernel or pid == self._own:
+            if not name.isdigit() or (pid := int(name)) in self._kernel | self._left_alone:
                 continue
             try:
                 process, seen = self._process(pid, now_s)

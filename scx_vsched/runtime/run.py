@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     from scx_vsched.runtime.display import Display
     from scx_vsched.topology import Topology
 
-__all__ = ["DEFAULT_POLICY", "ENDED_BY_KERNEL", "RunOptions", "run"]
+__all__ = ["DEFAULT_POLICY", "ENDED_BY_KERNEL", "NODES_POLICY", "RunOptions", "run"]
 
 DEFAULT_POLICY = "core"
+NODES_POLICY = "numa"  # what a balancer of nodes stands on
 ENDED_BY_KERNEL = 3  # exit status when the kernel, not the user, ended the scheduler
 
 _LIVE_S = 1.0  # between updates of the live table, unless --stats says otherwise

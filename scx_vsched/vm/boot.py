@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "VmLost", "VmNotBooted", "VmTimeout", "run_job"]
 
 _BOOT_S = 120.0
+_BOOTS = 2  # of a VM that never ran its job: nothing of that is lost
 _POWER_OFF_S = 10.0
 _POLL_S = 0.05
 _TMP = "/tmp"  # noqa: S108 - the guest's is another
@@ -110,7 +111,7 @@ def run_job(
     `on_machine` gets the emulator once its vCPU threads run.
 
     `timeout_s` bounds the whole, `boot_s` the time until the job's first sign of life. A lost VM
-    is tried again up to `attempts` times in all; a time-out is not.
+    is tried again up to `attempts` times in all, one that did not boot twice; a time-out is not.
 
     Raises:
         VmLost, VmNotBooted: every attempt was lost.
@@ -144,7 +145,7 @@ def run_job(
             return replace(run.follow(), lost=lost)
         except VmLost as error:
             lost += 1
-            if lost >= attempts:
+            if lost >= (max(attempts, _BOOTS) if isinstance(error, VmNotBooted) else attempts):
                 times = f" (tried {lost} times)" if lost > 1 else ""
                 raise type(error)(error.message + times, error.hint) from None
             if on_event is not None:

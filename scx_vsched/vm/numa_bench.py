@@ -64,10 +64,11 @@ class Arm:
 ARMS = (
     Arm("kernel", "", ""),
     Arm("kernel, coarse", "", "coarse"),
-    Arm("core, coarse", "core", "coarse"),
     Arm("core, sorted", "core", "sorted"),
+    Arm("numa, coarse", "numa", "coarse"),
+    Arm("numa, sorted", "numa", "sorted"),
     Arm("kernel, server alone", "", "", workers=False),
-    Arm("core, server alone", "core", "sorted", workers=False),
+    Arm("numa, server alone", "numa", "sorted", workers=False),
 )
 
 

@@ -17,7 +17,7 @@ __all__ = ["bench_table", "reactions"]
 _MIB = 1 << 20
 _TURN = (0, 2, 1)  # which node of the profile is left free, stage by stage
 _REFERENCE = "kernel"
-_ALONE = {"kernel": "kernel, server alone", "core": "core, server alone"}
+_ALONE = {"kernel": "kernel, server alone", "numa": "numa, server alone"}
 
 
 def bench_table(bench: Bench) -> str:

@@ -230,6 +230,9 @@ def test_policies_lists_what_can_be_tuned() -> None:
     for policy in listed:
         for item in (*policy["tunables"], *policy["features"]):
             assert item["name"] in text
+    of_core = text[text.index("core (mechanism") : text.index("fifo (mechanism")]
+    assert "\nsmt " in of_core
+    assert "\nrwc " not in of_core, "core has no hook for that"
 
 
 def test_inspect_shows_what_matters(core_object: Path) -> None:

@@ -57,6 +57,13 @@ class TestProcesses:
         machine.add(Task(10, state="Z"), Task(11, kernel=True))
         assert Watcher(Skips(), machine.places.proc, 100).look(machine.now_s) == []
 
+    def test_init_is_left_alone_since_others_inherit_where_it_is_bound(
+        self, machine: Machine
+    ) -> None:
+        machine.add(Task(1), Task(10))
+        [process] = Watcher(Skips(), machine.places.proc, 100).look(machine.now_s)
+        assert process.pid == 10
+
     def test_a_name_may_hold_anything(self) -> None:
         fields = " ".join(["S", *["0"] * 49])
         assert parse_stat(f"7 (a) b (c) {fields}").comm == "a) b (c"

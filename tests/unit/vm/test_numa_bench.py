@@ -41,13 +41,13 @@ def test_a_row_for_each_arm_with_ratios_by_pairs() -> None:
         bench.results += [
             measured("kernel", number, 100, 4000),
             measured("kernel, coarse", number, 120, 4000, totals=totals),
-            measured("core, sorted", number, 200, 2000, totals=totals),
+            measured("numa, sorted", number, 200, 2000, totals=totals),
             measured("kernel, server alone", number, 0, 2000),
-            measured("core, server alone", number, 0, 1900),
+            measured("numa, server alone", number, 0, 1900),
         ]
     rows = {line.split("|")[1].strip(): line for line in bench_table(bench).splitlines()[2:]}
     assert list(rows) == list(dict.fromkeys(found.arm for found in bench.results))
-    cells = [cell.strip() for cell in rows["core, sorted"].split("|")]
+    cells = [cell.strip() for cell in rows["numa, sorted"].split("|")]
     assert cells[3].startswith("2.000")
     assert cells[4].startswith("1.667")
     assert cells[6].startswith("1.053")
@@ -71,5 +71,5 @@ def test_what_failed_is_told() -> None:
 def test_reactions_are_moves_off_the_node_that_was_taken(
     moves: list[dict[str, Any]], times: list[float]
 ) -> None:
-    found = measured("core, sorted", 0, 1, 1, moves=tuple(moves))
+    found = measured("numa, sorted", 0, 1, 1, moves=tuple(moves))
     assert reactions(found, [8.0, 16.0]) == times

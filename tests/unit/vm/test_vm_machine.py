@@ -266,6 +266,16 @@ def test_lost_vm_is_tried_again_and_counted(host: Path) -> None:
     assert outcome.lost == 1
 
 
+def test_one_attempt_is_for_what_had_begun(host: Path) -> None:
+    vm(
+        host,
+        f"if [ -e {host}/second ]; then {HELLO}; {STEP}; {END}; sleep 0.2; else exit 1; fi &\n"
+        f"wait; touch {host}/second",
+    )
+    outcome = run(attempts=1)
+    assert outcome.lost == 1
+
+
 def test_hanging_job_is_a_timeout_and_not_tried_again(host: Path) -> None:
     vm(host, f"{HELLO}\necho x >> $D/../attempts\nsleep 100")
     with pytest.raises(VmTimeout, match=r"no end after 1 s \(in its first step\)"):
