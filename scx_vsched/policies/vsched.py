@@ -22,8 +22,7 @@ def allowance_ns(vcpu: VCpu) -> u64:
 
 def absent_ns(vcpu: VCpu) -> u64:
     """How long it takes to come when it is woken, beyond what waking takes anyway."""
-    answer = min(vcpu.answer_ns, ALWAYS_NS)
-    return answer - min(answer, max(vcpu.waking_ns, AWAKE_NS))
+    return min(vcpu.answer_ns, ALWAYS_NS)
 
 
 def is_clocked(vcpu: VCpu) -> bool:
@@ -163,7 +162,7 @@ class VSched(Policy):
         """
         latency = min(vcpu.latency_ns, ALWAYS_NS)
         if is_clocked(vcpu):
-            return 0 if left_ns(vcpu) >= max(vcpu.waking_ns, AWAKE_NS) else vcpu.renews_in_ns
+            return 0 if left_ns(vcpu) >= AWAKE_NS else vcpu.renews_in_ns
         if vcpu.runs_idle_class:
             silent = vcpu.silent_ns
             if silent >= self.silent_ms * 1000 * US:

@@ -150,10 +150,11 @@ class VCpu(_View):
         0, "time since its last sign of life: a tick, a task that came or went", "ns", tracked=True
     )
     answer_ns: u64 = _attr(
-        0, "how long it takes to come up when it is woken, lately", "ns", tracked=True
-    )
-    waking_ns: u64 = _attr(
-        50_000, "what it takes to wake a vCPU that nobody keeps away, lately", "ns", tracked=True
+        0,
+        "how long it takes to come up when it is woken, lately, beyond what waking takes a vCPU "
+        "of this machine that nobody keeps away",
+        "ns",
+        tracked=True,
     )
     runs_idle_class: bool = _attr(False, "what it runs has the policy SCHED_IDLE", tracked=True)
     has_busy_sibling: bool = _attr(
