@@ -152,6 +152,33 @@ def test_what_was_taken_over_may_change_again_before_a_look() -> None:
     assert hints.settle(0, 2 * HALF, 0.2)
 
 
+def quota_ticks(run_ms: float, period_ms: float, phase_ms: float, until_ns: int) -> Ticks:
+    """What a kernel with a tick every 4 ms counts of a busy vCPU under a quota."""
+    period, run, phase = (round(ms * MS) for ms in (period_ms, run_ms, phase_ms))
+    last = late = late_ns = 0
+    at = TICK
+    while at < until_ns:
+        since = (at + phase) % period
+        came = at if since < run else at + period - since
+        if came - last - TICK >= MS:
+            late, late_ns = late + 1, late_ns + came - last - TICK
+        last, at = came, (came // TICK + 1) * TICK
+    return Ticks(last, late, late_ns, TICK)
+
+
+@pytest.mark.parametrize(
+    ("run_ms", "period_ms"),
+    [(7, 10), (2, 10), (4, 8), (6, 18), (2, 6), (12, 18), (1, 20), (50, 100), (18, 40), (1, 2)],
+)
+def test_a_steady_vcpu_is_never_taken_for_another(run_ms: float, period_ms: float) -> None:
+    for phase_ms in (0, 0.7, 1.9, 3.1):
+        hints = Hints()
+        for half in range(60):
+            found = quota_ticks(run_ms, period_ms, phase_ms, half * HALF + 1)
+            share = known(run_ms / period_ms, period_ms - run_ms)
+            assert not hints.add(half * HALF, {0: found}, share), phase_ms
+
+
 def test_who_is_seldom_wanted_may_seem_to_be_there_always() -> None:
     hints = Hints()
     for seconds in range(20):
