@@ -61,11 +61,11 @@ class VCpuCapacity:
         """The share by one source."""
         return self._trackers[source]
 
-    def add(self, source: Evidence, sample: ShareSample, now_ns: int) -> Verdict:
-        """Takes in what a source says."""
+    def add(self, source: Evidence, sample: ShareSample, now_ns: int, *, expected: bool) -> Verdict:
+        """Takes in what a source says; a change may be `expected`."""
         if source is Evidence.STEAL:
             self._steal_at_ns = now_ns
-        return self._trackers[source].add(sample)
+        return self._trackers[source].add(sample, expected=expected)
 
     def confirm(self) -> None:
         """Gaps have changed: steal, which counts ticks, would take long to be sure of the same."""

@@ -33,6 +33,7 @@ _AMBIGUOUS = 0.2
 _WALKS = 1.0
 _MOST_ENDS = 256
 _FEWEST_ENDS = 4
+_REFITS = 4  # fitted anew when there is this part more
 # Confidence below this is what chance may reach: no period.
 _PERIODIC = 0.3
 _FADES_NS = 10_000_000_000
@@ -95,19 +96,24 @@ def _find_phase(seen: Sequence[Observation]) -> _Phase | None:
     period = float(median(steps))
     fit: _Phase | None = None
     chosen: list[int] = []
+    waiting: list[int] = []  # of watches further back, which the next fit takes in
     watches = 0
     for times in reversed(ends):
-        if len(chosen) >= _MOST_ENDS:
+        if len(chosen) + len(waiting) >= _MOST_ENDS:
             break
         if not times or (fit is None and len(times) < 2):
             continue
         if fit and fit.error_ns(times[-1]) > _AMBIGUOUS * fit.period_ns:
             break
         watches += 1
-        refined = _fit([*times, *chosen], fit.period_ns if fit else period, alone=watches == 1)
+        waiting = [*times, *waiting]
+        # a fit looks at all of them: not one for each of many short watches
+        if fit and len(waiting) * _REFITS < len(chosen):
+            continue
+        refined = _fit([*waiting, *chosen], fit.period_ns if fit else period, alone=watches == 1)
         if refined is None:
             break
-        fit, chosen = refined, [*times, *chosen]
+        fit, chosen, waiting = refined, [*waiting, *chosen], []
     return fit if len(chosen) >= _FEWEST_ENDS else None
 
 

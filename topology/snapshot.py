@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from scx_vsched.topology.capacity import CapacityEstimate
     from scx_vsched.topology.evidence import Observation
+    from scx_vsched.topology.measure import Activity
     from scx_vsched.topology.measured import MeasuredTopology
     from scx_vsched.topology.prediction import Forecast
     from scx_vsched.topology.steal import SourceEvidence
-    from scx_vsched.topology.vact import ActivityLog
 
 __all__ = ["ProbeSnapshot", "seen_availability", "vcpu_measure"]
 
@@ -46,7 +46,7 @@ class ProbeSnapshot:
 
 
 def vcpu_measure(
-    estimate: CapacityEstimate, log: ActivityLog | None, forecast: Forecast | None
+    estimate: CapacityEstimate, activity: Activity | None, forecast: Forecast | None
 ) -> VCpuMeasure:
     """What is said of one vCPU that was measured."""
     return VCpuMeasure(
@@ -56,7 +56,7 @@ def vcpu_measure(
         evidence=estimate.evidence,
         steal_share=estimate.steal_share,
         gap_share=estimate.gap_share,
-        activity=log.activity() if log else None,
+        activity=activity,
         prediction=Prediction(forecast.at_ns, forecast.confidence, forecast.period_ns)
         if forecast
         else None,

@@ -23,6 +23,7 @@ _ALPHA = 1 - 0.5 ** (1 / 2)
 # A sample this far from the mean is no noise, whatever the errors claim.
 _LEAST_JUMP = 0.04
 _JUMP_ERRORS = 4.0
+_EXPECTED_ERRORS = 1.0  # of a sample that something else has announced
 _AGREE_ERRORS = 2.5
 _MOVES = 9
 _MOVE_FACTOR = 3.0
@@ -75,18 +76,20 @@ class ShareTracker:
         """Whether the last sample awaits confirmation."""
         return bool(self._candidates)
 
-    def add(self, sample: ShareSample) -> Verdict:
-        """Take in a sample."""
+    def add(self, sample: ShareSample, *, expected: bool = False) -> Verdict:
+        """Take in a sample; where a change is `expected`, fewer show it."""
         if not self.samples:
             self._restart(sample.share, sample.error)
             self.published = self._last = sample.share
             return Verdict.CHANGED
         self._moves.append(abs(sample.share - self._last))
         self._last = sample.share
-        tolerance = _tolerance(_JUMP_ERRORS, sample.error, self.error)
         off = abs(sample.share - self.mean)
+        certain = sample.cycles > _FEW_CYCLES
+        if expected and off > _tolerance(_EXPECTED_ERRORS, sample.error, self.error):
+            return self._doubt(sample, 1 if certain else _CONFIRMED)
+        tolerance = _tolerance(_JUMP_ERRORS, sample.error, self.error)
         if off > max(tolerance, self._restless()):
-            certain = sample.cycles > _FEW_CYCLES
             return self._doubt(sample, _CONFIRMED if certain else _CONFIRMED_SMALL)
         if off > self._calm():
             return self._doubt(sample, _CONFIRMED_SMALL)

@@ -6,7 +6,9 @@ log is bounded in time and in gaps, and starts anew when the capacity changed.
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scx_vsched.topology.absences import mean_gap_ns
@@ -24,6 +26,8 @@ __all__ = ["ActivityLog"]
 _KEEP_NS = 20_000_000_000
 _KEEP_GAPS = 4096
 _P95 = 0.95
+# A forecast is as good for so long; what it says is moved on by whole periods.
+_FRESH_NS = 2_000_000_000
 
 
 class ActivityLog:
@@ -32,14 +36,19 @@ class ActivityLog:
     def __init__(self) -> None:
         self._seen: deque[Observation] = deque()
         self._gaps = 0
+        # What was concluded of it: each takes milliseconds, on a slow machine tenths of a second.
+        self._activity: Activity | None = None
+        self._forecast: tuple[int, Forecast | None] | None = None
 
     def restart(self) -> None:
         """Forget what was before a change."""
         self._seen.clear()
         self._gaps = 0
+        self._activity = self._forecast = None
 
     def add(self, look: Iterable[Observation]) -> None:
         """Take in watches, each after those before."""
+        self._activity = self._forecast = None
         for observed in look:
             self._seen.append(observed)
             self._gaps += len(observed.gaps)
@@ -55,8 +64,11 @@ class ActivityLog:
 
     def activity(self) -> Activity | None:
         """The figures over the watches kept; None before the first."""
-        if not self._seen:
-            return None
+        if self._seen and self._activity is None:
+            self._activity = self._figures()
+        return self._activity
+
+    def _figures(self) -> Activity:
         lengths = sorted(gap.length_ns for seen in self._seen for gap in seen.whole)
         mean = mean_gap_ns(self._seen)
         if not lengths or mean is None:
@@ -90,4 +102,12 @@ class ActivityLog:
 
     def forecast(self, now_ns: int) -> Forecast | None:
         """When the vCPU will next be taken away."""
-        return predict(self._seen, now_ns)
+        if self._forecast is None or now_ns - self._forecast[0] >= _FRESH_NS:
+            self._forecast = now_ns, predict(self._seen, now_ns)
+        forecast = self._forecast[1]
+        if forecast is None or forecast.at_ns >= now_ns:
+            return forecast
+        period = forecast.period_ns
+        periods = math.ceil((now_ns - forecast.at_ns) / period) if period else 0
+        at_ns = forecast.at_ns + round(periods * period) if period else now_ns
+        return replace(forecast, at_ns=at_ns)

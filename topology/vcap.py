@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scx_vsched.topology.evidence import Observation, ShareSample
     from scx_vsched.topology.records import Machine
     from scx_vsched.topology.steal import SourceEvidence
+    from scx_vsched.topology.tracking import ShareTracker
 
 __all__ = ["CapacitySource", "GapSource", "Look", "Round", "Vcap"]
 
@@ -41,6 +42,8 @@ _CLASSIFY_NS = 100 * _MS
 _HEAVY_NS = 10 * _MS
 _HEAVY_EVERY_NS = 30_000 * _MS
 _HEAVY_AGAIN_NS = 2_000 * _MS
+# Below this part of the mean share a vCPU is weak; the scheduler may hide such ones.
+_WEAK = 0.5
 # Steal counts ticks: doubt is settled by a span, with the look, that has some.
 _STEAL_AGAIN_NS = 200 * _MS
 
@@ -93,6 +96,7 @@ class Vcap:
         self._clocks: Clocks | None = None
         self._heavy_due_ns = 0
         self._changed: set[int] = set()
+        self._hinted: set[int] = set()
         self.cpu_ns = 0  # CPU time of all watches so far
 
     def due_ns(self) -> int:
@@ -101,14 +105,55 @@ class Vcap:
             return self._empty_until_ns
         return min(self._vcpu(vcpu).looks.due_ns for vcpu in self._here)
 
-    def doubtful(self) -> bool:
-        """Whether a look is due that is to confirm another one."""
+    def urgent(self, *, hinted: bool) -> tuple[int, ...]:
+        """The due vCPUs whose last look has to be confirmed; `hinted` ones, too, if wanted."""
         now = self._machine.now_ns()
-        states = [self._vcpu(vcpu) for vcpu in self._here]
-        return any(
-            state.looks.due_ns <= now and state.tracker(self._used(state)).suspect
-            for state in states
+        return tuple(
+            vcpu
+            for vcpu in self._here
+            if self._vcpu(vcpu).looks.due_ns <= now
+            and (self.suspects(vcpu) or (hinted and vcpu in self._hinted))
         )
+
+    def hint(self, vcpus: Iterable[int]) -> None:
+        """Something else than looks says that these may have changed."""
+        now = self._machine.now_ns()
+        for vcpu in set(vcpus) - self._hinted:
+            self._hinted.add(vcpu)
+            self._vcpu(vcpu).looks.again(now)
+
+    def accept(self, vcpu: int, share: float, error: float) -> None:
+        """A share that something else than looks has shown; a look is due."""
+        state = self._vcpu(vcpu)
+        for source in Evidence:
+            if state.tracker(source).samples:
+                state.tracker(source).accept(share, error)
+        state.publish(self._used(state), self._speed.speed(vcpu))
+        self.hint({vcpu})
+
+    def suspects(self, vcpu: int) -> bool:
+        """Whether the last look at it has to be confirmed."""
+        return self._tracker(vcpu).suspect
+
+    def hinted(self, vcpu: int) -> bool:
+        """Whether it has not been looked at since a hint."""
+        return vcpu in self._hinted
+
+    def weak(self) -> tuple[int, ...]:
+        """Due vCPUs that are hardly ever there: a look at them takes little of anything."""
+        now = self._machine.now_ns()
+        shares = self.shares()
+        least = _WEAK * sum(shares.values()) / max(len(shares), 1)
+        return tuple(
+            vcpu
+            for vcpu, share in shares.items()
+            if share < least and self._vcpu(vcpu).looks.due_ns <= now
+        )
+
+    def shares(self) -> dict[int, float]:
+        """The share of each vCPU that has one."""
+        trackers = {vcpu: self._tracker(vcpu) for vcpu in self._here}
+        return {vcpu: tracker.mean for vcpu, tracker in trackers.items() if tracker.samples}
 
     def kinds(self) -> tuple[int, int]:
         """How many vCPUs are busy, and how many idle."""
@@ -121,8 +166,7 @@ class Vcap:
 
     def sure(self, vcpu: int, samples: int) -> bool:
         """Whether so many samples in a row agreed."""
-        state = self._vcpu(vcpu)
-        tracker = state.tracker(self._used(state))
+        tracker = self._tracker(vcpu)
         return tracker.samples >= samples and not tracker.suspect
 
     def others_probed(self) -> None:
@@ -172,6 +216,10 @@ class Vcap:
         if vcpu not in self._vcpus:
             self._vcpus[vcpu] = VCpuCapacity(Looks(self._settings, self._rng))
         return self._vcpus[vcpu]
+
+    def _tracker(self, vcpu: int) -> ShareTracker:
+        state = self._vcpu(vcpu)
+        return state.tracker(self._used(state))
 
     def _classify(self) -> tuple[Clocks, Clocks]:
         """Who is busy, by the time since the last round, in which no probe ran."""
@@ -269,7 +317,7 @@ class Vcap:
         for source in sources:
             for vcpu, sample in source.samples(done).items():
                 state = self._vcpu(vcpu)
-                verdict = state.add(source.evidence, sample, now)
+                verdict = state.add(source.evidence, sample, now, expected=vcpu in self._hinted)
                 if source.evidence is Evidence.GAPS and verdict is Verdict.CHANGED:
                     self._changed.add(vcpu)
                 if source.evidence is self._used(state):
@@ -277,6 +325,7 @@ class Vcap:
                     touched.add(vcpu)
         for vcpu in self._changed:
             self._vcpu(vcpu).confirm()
+        self._hinted.difference_update(due)
         jitter = 2 * self._rng.random() - 1
         for vcpu in sorted(touched):
             state = self._vcpu(vcpu)

@@ -2,7 +2,7 @@
 
 The layouts are those of `struct vcpu`, `struct llc_info` and `struct activity` in
 templates/guest/maps.h.j2, which says how its two copies of the topology change places. Of `struct
-usage` in templates/guest/usage.h.j2 the first two members are written,
+usage` in templates/guest/usage.h.j2 the first two members are written, the third is read.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from scx_vsched.bpf.libbpf import BpfError
 from scx_vsched.bpf.node_table import NODES_MAP, write_nodes
+from scx_vsched.topology.hints import Ticks
 from scx_vsched.topology.model import MAX_LLCS, MAX_NEAR, Topology
 from scx_vsched.topology.nodes import cut_at_nodes
 from scx_vsched.topology.sysfs import read_kernel_nodes
@@ -37,7 +38,9 @@ _SPOT = 4  # u16 each: llc, node, next, stack
 _LATENCY_AT, _CAPACITY_AT, _PACE_AT = 16, 20, 36
 _LLC = struct.Struct(f"=III{2 * MAX_NEAR}I")  # first, siblings_known, nr_near, (llc, distance)…
 _ACTIVITY = struct.Struct("=7Q 2B 6x")
-_PROBED_AT = 40  # probed_ns, then next_gap_ns
+_GAPS_AT, _PROBED_AT = 24, 40  # gaps, then gaps_ns; probed_ns, then next_gap_ns
+
+_TICKED_WORD = 2  # of `struct usage`
 
 _LATENCY_STEPS = 4  # a latency is new that differs by more than this part
 
@@ -50,7 +53,7 @@ _SYS_MEMBARRIER, _MEMBARRIER_CMD_GLOBAL = 324, 1  # x86-64
 def feed_constants(obj: SchedulerObject, nr_vcpus: int) -> None:
     """Sets what the verifier takes as constant. To be called before `obj.load()`."""
     obj.set_constant("nr_vcpu_ids", nr_vcpus)
-    obj.set_constant("tick_ns", round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9))
+    obj.set_constant("tick_ns", _tick_ns())
 
 
 def grace_period() -> None:
@@ -103,6 +106,7 @@ class Feed:
             topology = cut_at_nodes(topology, self._nodes)
         self._wait = wait or grace_period
         self._claimed_cores = _cores(claimed) if claimed.smt else None
+        self._tick_ns = _tick_ns()
         self.topology = topology
         self.epoch = 0
         self.fixed = False
@@ -167,6 +171,18 @@ class Feed:
         """heartbeat_ns, active_since_ns, gap_ns, gaps, gaps_ns, probed_ns and next_gap_ns."""
         raw = self._obj.map("activities").read(vcpu)
         return tuple(_ACTIVITY.unpack(raw)[:7])
+
+    def ticks(self) -> dict[int, Ticks]:
+        """What was counted of each vCPU's ticks; nothing by policies that keep no such account."""
+        if not self._usages:
+            return {}
+        stride, at = _ACTIVITY.size // 8, _GAPS_AT // 8
+        found = {}
+        for vcpu in range(len(self.topology.vcpus)):
+            late, late_ns = (self._activities[vcpu * stride + at + i] for i in range(2))
+            covered = self._usages[vcpu * self._usage_words + _TICKED_WORD]
+            found[vcpu] = Ticks(covered, late, late_ns, self._tick_ns)
+        return found
 
     def note_pairs(self, pairs: Mapping[tuple[int, int], PairMeasure]) -> None:
         """Take over how far NUMA nodes are from each other by the latencies between vCPUs."""
@@ -247,6 +263,10 @@ class Feed:
     def _program(self, name: str) -> int:
         """Run a program of the object; the errno that it returns, 0 or less without one."""
         return -ctypes.c_int32(self._obj.program(name).test_run().retval).value
+
+
+def _tick_ns() -> int:
+    return round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
 
 
 def _placement(topology: Topology) -> tuple[object, ...]:

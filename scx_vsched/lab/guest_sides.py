@@ -30,8 +30,8 @@ class Knowledge:
         self._awake = threading.Event()
         self._awake.set()
 
-        def at_times(claims: Any, stopping: threading.Event) -> Iterator[Any]:
-            for snapshot in snapshots(claims, stopping):
+        def at_times(claims: Any, stopping: threading.Event, ticks: Any) -> Iterator[Any]:
+            for snapshot in snapshots(claims, stopping, ticks):
                 yield snapshot
                 while not self._awake.wait(0.1) and not stopping.is_set():
                     pass

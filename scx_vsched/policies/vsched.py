@@ -7,8 +7,10 @@ FULL_CAPACITY = 1024
 NEVER = 1 << 63
 # A vCPU that is always there, or seems to be: longer than anybody asks for.
 ALWAYS_NS = 1_000_000_000
-# What waking an idle vCPU takes although nobody keeps it away.
+# What waking an idle vCPU takes at least although nobody keeps it away.
 AWAKE_NS = 50_000
+# A move has to bring so many times what it takes.
+WORTH = 2
 
 
 def allowance_ns(vcpu: VCpu) -> u64:
@@ -20,8 +22,7 @@ def allowance_ns(vcpu: VCpu) -> u64:
 
 def absent_ns(vcpu: VCpu) -> u64:
     """How long it takes to come when it is woken, beyond what waking takes anyway."""
-    answer = min(vcpu.answer_ns, ALWAYS_NS)
-    return answer - min(answer, AWAKE_NS)
+    return min(vcpu.answer_ns, ALWAYS_NS)
 
 
 def is_clocked(vcpu: VCpu) -> bool:
@@ -198,6 +199,8 @@ class VSched(Policy):
         if vcpu.latency_ns == 0 or vcpu.capacity > self.ivh_capacity:
             return 0
         left = left_ns(vcpu)
+        if task.burst_ns <= self.small_us * US and left >= 4 * task.burst_ns + self.lead_us * US:
+            return 0  # it will have slept before
         allowance = allowance_ns(vcpu)
         # never so early that the vCPU is hardly used: moving costs, too
         lead = min(self.lead_us * US + vcpu.margin_ns, allowance // 4)
@@ -218,7 +221,7 @@ class VSched(Policy):
             return 0
         there = left_ns(target)
         here = left_ns(vcpu)
-        if there <= here + self.stay_us * US // 2:
+        if there <= here + max(self.stay_us * US // 2, WORTH * min(sched.moving_ns, ALWAYS_NS)):
             return 0
         if target.has_busy_sibling:
             # three fifths of a core's speed are gained, two fifths taken from who is there already:

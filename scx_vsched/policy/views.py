@@ -150,7 +150,11 @@ class VCpu(_View):
         0, "time since its last sign of life: a tick, a task that came or went", "ns", tracked=True
     )
     answer_ns: u64 = _attr(
-        0, "how long it takes to come up when it is woken, lately", "ns", tracked=True
+        0,
+        "how long it takes to come up when it is woken, lately, beyond what waking takes a vCPU "
+        "of this machine that nobody keeps away",
+        "ns",
+        tracked=True,
     )
     runs_idle_class: bool = _attr(False, "what it runs has the policy SCHED_IDLE", tracked=True)
     has_busy_sibling: bool = _attr(
@@ -175,6 +179,12 @@ class Sched(_View):
     vcpus: u32 = _attr(1, "online vCPUs")
     domains: u32 = _attr(1, "domains' numbers are below this; numbers of gone ones are used again")
     mean_capacity: u32 = _attr(1024, "mean capacity of the online vCPUs", "1/1024")
+    moving_ns: u64 = _attr(
+        0,
+        "what it takes of a running task's time to be moved by `harvest_worth`, lately",
+        "ns",
+        tracked=True,
+    )
     first_rank: u64 = _attr(
         0, "rank of the first that waits for any CPU, where `waits` says so", tracked=True
     )

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
     from scx_vsched.bpf.feed import Feed
     from scx_vsched.topology.domains import Domains
+    from scx_vsched.topology.hints import Ticks
     from scx_vsched.topology.measured import MeasuredTopology
     from scx_vsched.topology.model import Topology
     from scx_vsched.topology.prediction import Forecast
     from scx_vsched.topology.snapshot import ProbeSnapshot
 
-    type Snapshots = Callable[[Mapping[int, Domains], threading.Event], Iterator[ProbeSnapshot]]
+    type Snapshots = Callable[
+        [Mapping[int, Domains], threading.Event, Callable[[], Mapping[int, Ticks]]],
+        Iterator[ProbeSnapshot],
+    ]
 
 __all__ = ["Feeding", "TopologySource", "placement_text"]
 
@@ -116,7 +120,7 @@ class Feeding:
         claims = read_claims().domains
         source = TopologySource(claims)
         last: tuple[ProbeSnapshot, Feed | None] | None = None
-        for snapshot in probe(claims, self._stopping):
+        for snapshot in probe(claims, self._stopping, self._ticks):
             if last is not None and last[0] is snapshot and last[1] is self._feed:
                 continue  # nothing new, and nobody new to tell
             last = snapshot, self._feed
@@ -131,6 +135,10 @@ class Feeding:
                     self._hand_over(self._feed, self.topology, snapshot.at_ns, sure)
                     if snapshot.topology:
                         self._feed.note_pairs(snapshot.topology.pairs)
+
+    def _ticks(self) -> Mapping[int, Ticks]:
+        with self._lock:
+            return self._feed.ticks() if self._feed else {}
 
     def _hand_over(
         self, feed: Feed, topology: Topology, at_ns: int, forecasts: Mapping[int, Forecast]

@@ -14,9 +14,10 @@ from scx_vsched.topology.vtop import probe_topology
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from scx_vsched.topology.domains import Domains
+    from scx_vsched.topology.hints import Ticks
     from scx_vsched.topology.records import Availability, Demand, PairSample
     from scx_vsched.topology.snapshot import ProbeSnapshot
 
@@ -60,14 +61,21 @@ class _OwnMachine(NativeMachine):
         return super().watch(vcpus, duration_ns, demand)
 
 
-def snapshots(claims: Mapping[int, Domains], stopping: threading.Event) -> Iterator[ProbeSnapshot]:
+def snapshots(
+    claims: Mapping[int, Domains],
+    stopping: threading.Event,
+    ticks: Callable[[], Mapping[int, Ticks]],
+) -> Iterator[ProbeSnapshot]:
     """What is known of this machine's vCPUs twice a second, until `stopping` is set.
 
-    `claims` are the domains that the guest was told. A probe under way when `stopping` is set ends
+    `claims` are the domains that the guest was told, `ticks` what a scheduler at work has counted:
+    vCPUs that it contradicts are looked at at once. A probe under way when `stopping` is set ends
     within its budget, well below a second.
     """
     prober = Prober(
-        _OwnMachine(stopping), TopologyProbe(partial(probe_topology, claims=claims), Verifier)
+        _OwnMachine(stopping),
+        TopologyProbe(partial(probe_topology, claims=claims), Verifier),
+        ticks=ticks,
     )
     with contextlib.suppress(_StoppedError):
         prober.first(_FIRST_NS)

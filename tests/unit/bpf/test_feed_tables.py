@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,7 @@ from scx_vsched.bpf.libbpf import BpfError
 from scx_vsched.bpf.object import Object, TestRun
 from scx_vsched.topology.convert import build_topology
 from scx_vsched.topology.domains import numbered
+from scx_vsched.topology.hints import Ticks
 from scx_vsched.topology.measure import Activity, VCpuMeasure
 from scx_vsched.topology.model import MAX_LLCS
 from scx_vsched.topology.prediction import Forecast
@@ -250,6 +252,17 @@ def test_absences_that_repeat_say_when_the_vcpu_was_given_back(programs: Program
     assert told(0) == (0, 0)
     feed.note_probed(99_000_000, {1: Forecast(100_000_000, 4e6, 0.9, None)})
     assert told(1)[1] == 0, "now they come at random"
+
+
+def test_ticks_are_counted_where_the_policy_keeps_account(programs: Programs) -> None:
+    assert feed_of(programs, topology()).ticks() == {}
+    programs.tables["usages"] = Table(128, VCPUS)
+    feed = feed_of(programs, topology())
+    programs.tables["activities"].write(1, struct.pack("=7Q2B6x", 1, 2, 3, 10, 5_000, 0, 0, 0, 0))
+    programs.tables["usages"].write(1, struct.pack("=3Q104x", 0, 0, 70_000))
+    tick_ns = round(time.clock_getres(6) * 1e9)  # CLOCK_MONOTONIC_COARSE
+    assert feed.ticks()[1] == Ticks(70_000, 10, 5_000, tick_ns)
+    assert feed.ticks()[0] == Ticks(0, 0, 0, tick_ns)
 
 
 def test_layouts_are_those_of_the_object(core_object: Path) -> None:

@@ -84,7 +84,9 @@ def feed_all(feed: Any, *snapshots: ProbeSnapshot) -> Feeding:
     """Hand these to `feed`, one after the other."""
     begin, ended = threading.Event(), threading.Event()
 
-    def probe(_claims: object, _stopping: threading.Event) -> Iterator[ProbeSnapshot]:
+    def probe(
+        _claims: object, _stopping: threading.Event, _ticks: object
+    ) -> Iterator[ProbeSnapshot]:
         begin.wait(10)
         yield from snapshots
         ended.set()
@@ -130,7 +132,7 @@ def test_nobody_is_told_the_same_twice() -> None:
 
 
 def test_nothing_is_handed_over_without_a_scheduler() -> None:
-    feeding = Feeding(lambda _claims, _stopping: iter([snapshot()]))
+    feeding = Feeding(lambda _claims, _stopping, _ticks: iter([snapshot()]))
     with feeding:
         feeding._thread.join(10)
     assert feeding.topology is not None, "but it is there for the next one"
@@ -154,7 +156,9 @@ def test_the_scheduler_goes_on_where_feeding_fails(
 def test_a_prober_that_sleeps_ends_at_once() -> None:
     slept = threading.Event()
 
-    def probe(_claims: object, stopping: threading.Event) -> Iterator[ProbeSnapshot]:
+    def probe(
+        _claims: object, stopping: threading.Event, _ticks: object
+    ) -> Iterator[ProbeSnapshot]:
         slept.set()
         assert stopping.wait(60)
         yield from ()

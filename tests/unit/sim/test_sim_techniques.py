@@ -156,6 +156,11 @@ def test_nobody_is_moved_between_dedicated_vcpus() -> None:
     assert outcome.migrations <= 4
 
 
+def test_where_all_have_work_hardly_anybody_searches() -> None:
+    outcome = run(machine_named("half-time"), hogs(16))
+    assert outcome.stats["harvest_none"] <= 16 * 7 * 80, "vCPUs, seconds, searches a second"
+
+
 def test_without_kicks_nothing_is_harvested() -> None:
     outcome = run(machine_named("half-time"), hogs(4), kernel="7.1.13")
     assert outcome.stats["harvest_calls"] == 0
