@@ -259,5 +259,9 @@ def test_a_deep_call_stack_does_not_matter() -> None:
 
     body = "x = a\nreturn x" + " + (x" * 40 + ")" * 40
     nested = policy_text.with_body(body, "u64")
-    assert sys.getrecursionlimit() == 1000
-    assert deeper(300) is not None
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)  # Python's own; libraries that other tests import raise it
+    try:
+        assert deeper(300) is not None
+    finally:
+        sys.setrecursionlimit(before)
