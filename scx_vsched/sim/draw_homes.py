@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING
 
 from scx_vsched.sim.layout import NEVER
 from scx_vsched.sim.workload import Step
+from scx_vsched.topology.nodes import MAX_HOME_NODES
 
 if TYPE_CHECKING:
     import random
 
     from scx_vsched.sim.case import Case
-    from scx_vsched.sim.machine import Machine
+    from scx_vsched.sim.machine import Machine, VCpu
 
 __all__ = ["with_homes"]
 
 
 def with_homes(rng: random.Random, case: Case) -> Case:
     """The case with homes for its processes, and tunables at a bound."""
-    script = (*case.workload.script, *_homes(rng, case.machine, case.options.end_ns))
+    machine = _with_fewer_nodes(case.machine)
+    script = (*case.workload.script, *_homes(rng, machine, case.options.end_ns))
     tunables = {
         "page_ns": rng.choice((0, 500, 10_000_000)),
         "unknown_kib": rng.choice((0, 4096)),
@@ -28,10 +30,20 @@ def with_homes(rng: random.Random, case: Case) -> Case:
     }
     return replace(
         case,
+        machine=machine,
         workload=replace(case.workload, script=tuple(sorted(script, key=lambda s: s.at_ns))),
         options=replace(case.options, probe=rng.random() < 0.3),
         tunables={**case.tunables, **tunables},
     )
+
+
+def _with_fewer_nodes(machine: Machine) -> Machine:
+    """The machine with as many nodes as homes can be on."""
+
+    def fewer(vcpus: tuple[VCpu, ...]) -> tuple[VCpu, ...]:
+        return tuple(replace(vcpu, node=vcpu.node % MAX_HOME_NODES) for vcpu in vcpus)
+
+    return replace(machine, vcpus=fewer(machine.vcpus), retold=tuple(map(fewer, machine.retold)))
 
 
 def _homes(rng: random.Random, machine: Machine, end_ns: int) -> tuple[Step, ...]:

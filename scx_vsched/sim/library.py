@@ -159,7 +159,12 @@ class Feeder:
         topology = machine.topology()
         self._machine = machine
         self._findings = Findings(machine)
-        nodes = KernelNodes(tuple(vcpu.node for vcpu in topology.vcpus), machine.distances)
+        # only they know of nodes, and of fewer than a machine may have
+        nodes = (
+            KernelNodes(tuple(vcpu.node for vcpu in topology.vcpus), machine.distances)
+            if library.has_map(NODES_MAP)
+            else None
+        )
         # a step of the simulation is atomic: no operation is ever under way
         self._feed = Feed(
             library,  # type: ignore[arg-type]

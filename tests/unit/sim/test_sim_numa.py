@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -9,10 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scx_vsched.errors import UserError
+from scx_vsched.sim.case import run_case
+from scx_vsched.sim.draw import draw_case
+from scx_vsched.sim.draw_homes import with_homes
 from scx_vsched.sim.machine import Machine, VCpu, simple_machine
 from scx_vsched.sim.run import Options, Outcome
 from scx_vsched.sim.scheduler import prepare
 from scx_vsched.sim.workload import Instruction, Program, Step, TaskSet, Workload
+from scx_vsched.topology.nodes import MAX_HOME_NODES
 
 MS = 1_000_000
 MIB = 1 << 20
@@ -318,3 +323,23 @@ def test_impossible_input_is_refused(node: int, distances: tuple[int, ...], mess
             machine(2, 2, distances),
             load(TaskSet(program="hog"), script=(Step(1, "home", 0, node),)),
         )
+
+
+# ---- More nodes than homes can be on ----
+
+
+def test_schedulers_without_homes_run_on_more_nodes_than_homes_know() -> None:
+    many = simple_machine(MAX_HOME_NODES + 2, nodes=MAX_HOME_NODES + 2)
+    done = prepare("core").run(many, load(TaskSet(program="hog", count=4)), Options(end_ns=20 * MS))
+    assert done.failure is None
+    with pytest.raises(UserError, match="is on NUMA node 64"):
+        run(many, load(TaskSet(program="hog", count=4)))
+
+
+def test_drawn_cases_with_homes_have_no_more_nodes_than_homes_know() -> None:
+    many = simple_machine(MAX_HOME_NODES + 2, nodes=MAX_HOME_NODES + 2)
+    work = load(TaskSet(program="hog", count=4))
+    bare = replace(draw_case(0), machine=many, workload=work, policy="numa", tunables={})
+    case = with_homes(random.Random(1), bare)
+    assert {vcpu.node for vcpu in case.machine.vcpus} == set(range(MAX_HOME_NODES))
+    assert run_case(case).failure is None
