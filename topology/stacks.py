@@ -56,52 +56,70 @@ class Stacks:
     spins: Spins  # of all vCPUs at the same time
 
 
-def find_stacks(
-    spinner: Spinner, vcpus: Collection[int], handovers: Handovers | None = None
-) -> Stacks:
+def find_stacks(spinner: Spinner, vcpus: Collection[int]) -> Stacks:
     """The stacks among `vcpus`.
 
-    One watch of all where no two vCPUs take turns; where some do, about ten more of those. What
-    earlier calls saw of `handovers` counts, and what this one sees is added.
+    One watch of all where no two vCPUs take turns; where some do, about ten more of those.
     """
-    spins = spinner.spin(vcpus, _FIRST_NS)
-    partly = [vcpu for vcpu in sorted(spins.active) if spins.seen[vcpu].gaps]
-    pairs = _strangers(spins, combinations(partly, 2))
-    if not pairs:
-        return Stacks((), (), spins)
-    duration_ns = _watch_ns(spins, pairs)
-    pairs, rare = _that_should_have_met(spinner, pairs, duration_ns)
-    handovers = handovers or Handovers()
-    handovers.add(spins)
-    stacked, unclear = stacked_by_gain(spinner, pairs, duration_ns, handovers)
-    stacked, unclear = _closed(stacked, unclear)
-    if any(not is_whole(members, stacked) for members in components(stacked)):
-        stacked = _after_duels(spinner, stacked)
-    whole = [members for members in components(stacked) if is_whole(members, stacked)]
-    placed = {vcpu for members in whole for vcpu in members}
-    odd = [pair for pair in stacked if placed.isdisjoint(pair)]
-    return Stacks(tuple(sorted(whole)), tuple(sorted([*rare, *unclear, *odd])), spins)
+    return _concluded(spinner, _look(spinner, vcpus, Handovers()))
 
 
 def find_stacks_twice(spinner: Spinner, vcpus: Collection[int]) -> Stacks:
     """The stacks among `vcpus`; what chance left open is asked again, of those vCPUs alone.
 
-    What is clear stays as it is: others may well keep it from showing a second time.
+    What was clear stays so, but for what the second look refutes.
     """
     handovers = Handovers()
-    first = find_stacks(spinner, vcpus, handovers)
-    if not first.unclear:
-        return first
-    open_to = {vcpu for pair in first.unclear for vcpu in pair}
-    again = find_stacks(spinner, open_to, handovers)
-    left = [pair for pair in again.unclear if pair in first.unclear]
-    sets = list(first.sets)
-    for stack in again.sets:
-        if {vcpu for members in sets for vcpu in members}.isdisjoint(stack):
-            sets.append(stack)
-        else:
-            left += [pair for pair in combinations(stack, 2) if pair in first.unclear]
-    return Stacks(tuple(sorted(sets)), tuple(sorted(left)), first.spins)
+    first = _look(spinner, vcpus, handovers)
+    left = {*first.unclear, *first.rare}
+    if not left:
+        return _concluded(spinner, first)
+    again = _look(spinner, {vcpu for pair in left for vcpu in pair}, handovers)
+    asked = again.spins.active.keys()
+    unrefuted = {*again.stacked, *again.unclear, *again.rare}
+    stacked = [pair for pair in first.stacked if pair in unrefuted or not asked >= set(pair)]
+    stacked += [pair for pair in again.stacked if pair not in stacked]
+    left.difference_update(stacked)
+    unclear = [pair for pair in again.unclear if pair in left]
+    rare = [pair for pair in again.rare if pair in left]
+    return _concluded(spinner, _Seen(stacked, unclear, rare, first.spins))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Pairs that are stacked, and that may be; what one of three does to the others is open yet.
+
+    Those that are `rare` ran so little that chance may have kept them apart.
+    """
+
+    stacked: list[Pair]
+    unclear: list[Pair]
+    rare: list[Pair]
+    spins: Spins
+
+
+def _look(spinner: Spinner, vcpus: Collection[int], handovers: Handovers) -> _Seen:
+    """Adds what it sees to `handovers`, of which what earlier looks saw counts, too."""
+    spins = spinner.spin(vcpus, _FIRST_NS)
+    partly = [vcpu for vcpu in sorted(spins.active) if spins.seen[vcpu].gaps]
+    pairs = _strangers(spins, combinations(partly, 2))
+    if not pairs:
+        return _Seen([], [], [], spins)
+    duration_ns = _watch_ns(spins, pairs)
+    pairs, rare = _that_should_have_met(spinner, pairs, duration_ns)
+    handovers.add(spins)
+    stacked, unclear = stacked_by_gain(spinner, pairs, duration_ns, handovers)
+    return _Seen(stacked, unclear, rare, spins)
+
+
+def _concluded(spinner: Spinner, seen: _Seen) -> Stacks:
+    stacked, unclear = _closed(seen.stacked, seen.unclear)
+    if any(not is_whole(members, stacked) for members in components(stacked)):
+        stacked = _after_duels(spinner, stacked)
+    whole = [members for members in components(stacked) if is_whole(members, stacked)]
+    placed = {vcpu for members in whole for vcpu in members}
+    odd = [pair for pair in stacked if placed.isdisjoint(pair)]
+    return Stacks(tuple(sorted(whole)), tuple(sorted([*seen.rare, *unclear, *odd])), seen.spins)
 
 
 def _strangers(spins: Spins, pairs: Iterable[Pair]) -> list[Pair]:
@@ -153,10 +171,20 @@ def _after_duels(spinner: Spinner, pairs: list[Pair]) -> list[Pair]:
 def _closed(stacked: list[Pair], unclear: list[Pair]) -> tuple[list[Pair], list[Pair]]:
     """Who is stacked with the same vCPU is stacked with each other, where nothing speaks against.
 
-    Of three in turn some two hand over rarely.
+    Of three in turn some two hand over rarely. One that never runs while any of a stack does, and
+    is in no other, is in it.
     """
     if not unclear:
         return stacked, unclear
+    placed = {vcpu for pair in stacked for vcpu in pair}
+    joins: list[Pair] = []
+    for members in components(stacked):
+        for vcpu in {vcpu for pair in unclear for vcpu in pair} - placed:
+            between = [(min(vcpu, one), max(vcpu, one)) for one in members]
+            if set(unclear).issuperset(between):
+                joins += between
+    stacked = [*stacked, *joins]
+    unclear = [pair for pair in unclear if pair not in joins]
     sets = [set(members) for members in components(stacked)]
     follows = [pair for pair in unclear if any(one.issuperset(pair) for one in sets)]
     return [*stacked, *follows], [pair for pair in unclear if pair not in follows]

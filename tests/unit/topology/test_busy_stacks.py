@@ -133,6 +133,13 @@ def test_what_is_open_is_asked_again_and_what_is_clear_is_not(seed: int) -> None
     assert set[int]().union(*again) == {1, 3}
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_one_that_is_rarely_there_joins_no_stack(seed: int) -> None:
+    truth = Hierarchy.regular(cores=4).stacked((0, 2))
+    machine = busy(truth, {3: Periodic(1 * MS, 60 * MS)}, seed)
+    assert find_stacks_twice(Spinner(machine), range(4)).sets == ((0, 2),)
+
+
 @pytest.mark.parametrize("period_ms", [6, 10, 18])
 def test_quotas_in_step_are_no_stacks(period_ms: int) -> None:
     runs: dict[int, Pattern] = {
