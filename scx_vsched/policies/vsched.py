@@ -9,6 +9,8 @@ NEVER = 1 << 63
 ALWAYS_NS = 1_000_000_000
 # What waking an idle vCPU takes at least although nobody keeps it away.
 AWAKE_NS = 50_000
+# The core's slice: who computes for longer can leave then.
+SLICE_NS = 4_000_000
 # A move has to bring so many times what it takes.
 WORTH = 2
 
@@ -98,8 +100,13 @@ class VSched(Policy):
     straggler_out = tunable(
         50, unit="%", min=0, max=200, doc="shown again above this part of the mean capacity"
     )
-    loner_ms = tunable(
-        200, unit="ms", min=1, max=100_000, doc="who never slept for so long may use hidden vCPUs"
+    lend_after = tunable(
+        50,
+        unit="%",
+        min=1,
+        max=10_000,
+        doc="hidden ones are lent once all others have been busy for this part of what a task "
+        "takes there",
     )
 
     # ---- BVS ----
@@ -245,6 +252,16 @@ class VSched(Policy):
         part = self.straggler_out if vcpu.is_hidden else self.straggler_in
         return vcpu.capacity * 100 < sched.mean_capacity * part
 
-    def uses_hidden(self, task: Task) -> bool:
-        """Best-effort work takes what is left, and so does what waits for nobody."""
-        return task.is_idle_class or task.interval_ns >= self.loner_ms * 1000 * US
+    def uses_hidden(self, task: Task, vcpu: VCpu, sched: Sched) -> bool:
+        """Best-effort work does, and any other while all vCPUs that are there have enough to do.
+
+        What runs on a straggler comes back late. Where others wait for it, some of the other vCPUs
+        soon have nothing to do; while none of them has, its time is a gain, whoever uses it.
+        """
+        if task.is_idle_class:
+            return True
+        if task.is_waking and vcpu.rested_ns == 0:
+            return False  # it would have to wait there
+        piece = min(task.burst_ns, SLICE_NS)
+        there = piece * FULL_CAPACITY // max(vcpu.capacity, 1) + min(vcpu.latency_ns, ALWAYS_NS)
+        return sched.saturated_ns * 100 >= there * self.lend_after

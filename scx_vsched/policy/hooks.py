@@ -141,7 +141,7 @@ class Hooks:
         """
         raise NotImplementedError
 
-    def uses_hidden(self, task: Task) -> bool:
+    def uses_hidden(self, task: Task, vcpu: VCpu, sched: Sched) -> bool:
         """Whether `task` may be put on hidden vCPUs; who may run on no other always is."""
         raise NotImplementedError
 

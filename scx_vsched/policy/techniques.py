@@ -61,7 +61,7 @@ TECHNIQUES = (
     ),
     Hook(
         "uses_hidden",
-        (_TASK,),
+        (_TASK, _VCPU, _SCHED),
         "bool",
         "Whether `task` may be put on hidden vCPUs; who may run on no other always is.",
         "rwc",

@@ -185,6 +185,13 @@ class Sched(_View):
         "ns",
         tracked=True,
     )
+    saturated_ns: u64 = _attr(
+        0,
+        "how long all vCPUs that are not hidden have had more to do than SCHED_IDLE work; known "
+        "to `uses_hidden`",
+        "ns",
+        tracked=True,
+    )
     first_rank: u64 = _attr(
         0, "rank of the first that waits for any CPU, where `waits` says so", tracked=True
     )

@@ -81,7 +81,7 @@ def _with_techniques(rng: random.Random, case: Case) -> Case:
         "hedge_us": rng.choice((0, 200)),
         "small_us": rng.choice((1, 3_000, 1_000_000)),
         "straggler_in": rng.choice((35, 90)),
-        "loner_ms": rng.choice((1, 200)),
+        "lend_after": rng.choice((1, 50)),
     }
     return replace(
         case,

@@ -100,7 +100,14 @@ SCENARIOS: dict[str, list[Scenario]] = {
     ),
     "IVH": _sweep(),
     "IVH, contended": _sweep(contended=True),
-    "RWC": _throughput("harmful", "barrier", "compute"),
+    "RWC": [
+        row
+        for profile in ("harmful", "straggler", "rcvm")
+        for row in (
+            *_throughput(profile, "barrier", "compute"),
+            Scenario(Load(profile, "jobs"), "done", 8_000),
+        )
+    ],
     "RCVM": _throughput("rcvm", contended=True),
     "RCVM, latency": _tails("rcvm", *_LATENCIES, ("periodic", "latency"), contended=True),
     "HPVM, throughput": _throughput("hpvm-paper", contended=True),

@@ -76,6 +76,10 @@ enum scx_pick_idle_cpu_flags {
 	SCX_PICK_IDLE_CORE = 1,
 };
 
+enum scx_dsq_iter_flags {
+	SCX_DSQ_ITER_REV = 1,
+};
+
 enum scx_ent_flags {
 	SCX_TASK_QUEUED = 1,
 };

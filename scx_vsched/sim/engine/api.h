@@ -108,6 +108,8 @@ void dsq_link(struct dsq *dsq, struct task *t, u64 flags);
 void dsq_unlink(struct task *t);
 struct task *dsq_first(const struct dsq *dsq);
 struct task *dsq_after(const struct dsq *dsq, const struct task *t);
+struct task *dsq_last(const struct dsq *dsq);
+struct task *dsq_before(const struct dsq *dsq, const struct task *t);
 extern struct list user_dsqs;
 
 /* idle.c */

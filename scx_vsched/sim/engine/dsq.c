@@ -142,6 +142,16 @@ struct task *dsq_after(const struct dsq *dsq, const struct task *t)
 	return t->node.next == &dsq->tasks ? NULL : entry_of(t->node.next, struct task, node);
 }
 
+struct task *dsq_last(const struct dsq *dsq)
+{
+	return list_empty(&dsq->tasks) ? NULL : entry_of(dsq->tasks.prev, struct task, node);
+}
+
+struct task *dsq_before(const struct dsq *dsq, const struct task *t)
+{
+	return t->node.prev == &dsq->tasks ? NULL : entry_of(t->node.prev, struct task, node);
+}
+
 /* dispatch_enqueue()'s first part. */
 void dsq_link(struct dsq *dsq, struct task *t, u64 flags)
 {

@@ -54,6 +54,7 @@ struct cursor {
 	struct dsq *dsq;
 	struct task *next;
 	u64 seq, vtime;
+	bool backwards;
 };
 
 _Static_assert(sizeof(struct cursor) <= sizeof(struct bpf_iter_scx_dsq), "the cursor fits");
@@ -66,7 +67,8 @@ int bpf_iter_scx_dsq_new(struct bpf_iter_scx_dsq *it, u64 dsq_id, u64 flags)
 	*cursor = (struct cursor){.dsq = dsq_find(dsq_id)};
 	if (!cursor->dsq)
 		return -2; /* ENOENT */
-	cursor->next = dsq_first(cursor->dsq);
+	cursor->backwards = flags & SIM_SCX_DSQ_ITER_REV;
+	cursor->next = cursor->backwards ? dsq_last(cursor->dsq) : dsq_first(cursor->dsq);
 	cursor->seq = cursor->dsq->seq;
 	return 0;
 }
@@ -81,7 +83,8 @@ struct task_struct *bpf_iter_scx_dsq_next(struct bpf_iter_scx_dsq *it)
 	if (!cursor->dsq)
 		return NULL;
 	while ((t = cursor->next)) {
-		cursor->next = dsq_after(cursor->dsq, t);
+		cursor->next = cursor->backwards ? dsq_before(cursor->dsq, t) :
+						   dsq_after(cursor->dsq, t);
 		if (t->dsq_seq <= cursor->seq)
 			return &t->p;
 	}

@@ -229,17 +229,32 @@ def test_rwc_can_be_switched_off() -> None:
     assert not harmful(1024, stack=0, policy=VSched(rwc=0))
 
 
-@pytest.mark.parametrize(
-    ("task", "may"),
-    [
-        (SMALL, False),
-        (replace(SMALL, is_idle_class=True), True),
-        (HOG, True),  # it has waited for nobody in 0.9 s
-        (replace(HOG, interval_ns=100 * MS), False),
-    ],
-)
-def test_best_effort_work_and_loners_may_use_hidden_vcpus(task: Task, may: bool) -> None:
-    assert VSched().uses_hidden(task) is may
+STRAGGLER = VCpu(id=4, stack=4, capacity=51, latency_ns=19 * MS, rested_ns=5 * MS, is_hidden=True)
+
+
+def lent(task: Task, saturated_ns: int, vcpu: VCpu = STRAGGLER) -> bool:
+    return bool(VSched().uses_hidden(task, vcpu, Sched(saturated_ns=saturated_ns)))
+
+
+def test_best_effort_work_may_use_hidden_vcpus() -> None:
+    assert lent(replace(SMALL, is_idle_class=True), 0)
+
+
+def test_hidden_vcpus_are_lent_while_all_others_are_busy_for_long() -> None:
+    """0.5 ms at a twentieth of the speed and an absence of 19 ms: half of that."""
+    assert not lent(SMALL, 0)
+    assert not lent(SMALL, 14 * MS)
+    assert lent(SMALL, 15 * MS)
+    assert not lent(HOG, 49 * MS), "a slice of 4 ms takes longer"
+    assert lent(HOG, 50 * MS)
+    assert lent(SMALL, 4 * MS, replace(STRAGGLER, capacity=500, latency_ns=5 * MS))
+
+
+def test_nobody_wakes_behind_what_runs_on_a_hidden_vcpu() -> None:
+    waking, busy = replace(SMALL, is_waking=True), replace(STRAGGLER, rested_ns=0)
+    assert lent(waking, 900 * MS)
+    assert not lent(waking, 900 * MS, busy)
+    assert lent(SMALL, 900 * MS, busy), "it runs there itself"
 
 
 # ---- The language ----
