@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,10 +40,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """How many examples a property is tried on, however slow the machine is."""
+    """How many examples a property is tried on, however slow the machine is; that SIGINT works."""
     examples = 1000 if config.getoption("--long") else 30
     settings.register_profile("tests", max_examples=examples, deadline=None)
     settings.load_profile("tests")
+    # Tests interrupt themselves and what they start; a shell's background jobs ignore that, and so
+    # would all of their children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,8 @@ _SLEEP_PERIOD_NS = 1_000_000
 _LATE_NS = 500_000
 
 _SECOND_NS = 1_000_000_000
+# What the cpuset allows is asked again after so long, or when a probe finds that it does not.
+_ASK_AGAIN_NS = 10 * _SECOND_NS
 
 _OFFLINE = "offline"
 _HIDDEN = "hidden by a cpuset"
@@ -74,6 +76,8 @@ class NativeMachine:
         self._cpus = sys / "devices/system/cpu"
         self._clock_source = sys / "devices/system/clocksource/clocksource0/current_clocksource"
         self._failed: dict[int, str] = {}
+        self._known_vcpus: tuple[set[int], set[int]] | None = None  # online, and allowed of these
+        self._ask_again_ns = 0
 
     def _listed(self, name: str) -> set[int]:
         return set(parse_cpu_list((self._cpus / name).read_text(encoding="ascii")))
@@ -81,15 +85,23 @@ class NativeMachine:
     def _allowed(self) -> set[int]:
         """vCPUs that the kernel lets a thread of ours use, whatever this process is pinned to."""
         online = {vcpu for vcpu in self._listed("online") if vcpu < _probe.MAX_VCPUS}
+        now_ns = self.now_ns()
+        if self._known_vcpus and now_ns < self._ask_again_ns and self._known_vcpus[0] == online:
+            return self._known_vcpus[1]
 
         def widest() -> set[int]:
             os.sched_setaffinity(0, online)  # the kernel takes off what the cpuset hides
             return os.sched_getaffinity(0) & online
 
-        return in_thread(widest)
+        allowed = in_thread(widest)
+        self._known_vcpus, self._ask_again_ns = (online, allowed), now_ns + _ASK_AGAIN_NS
+        return allowed
 
     def vcpus(self) -> tuple[int, ...]:
-        """The vCPUs that are online and in the cpuset, in increasing order."""
+        """The vCPUs that are online and in the cpuset, in increasing order.
+
+        One that a cpuset has just given back may appear some seconds later.
+        """
         return tuple(sorted(self._allowed()))
 
     def unavailable(self) -> dict[int, str]:
@@ -179,6 +191,8 @@ class NativeMachine:
         online: set[int] | None = None
         for vcpu, state in zip(vcpus, states, strict=True):
             self._failed.pop(vcpu, None)
+            if state != _probe.OK:
+                self._known_vcpus = None
             if state == _probe.OFFLINE:
                 online = self._listed("online") if online is None else online
                 self._failed[vcpu] = _HIDDEN if vcpu in online else _OFFLINE

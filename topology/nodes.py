@@ -20,15 +20,20 @@ if TYPE_CHECKING:
 
     from scx_vsched.topology.measure import PairMeasure
 
-__all__ = ["LOCAL_DISTANCE", "MAX_HOME_NODES", "REMOTE_DISTANCE", "KernelNodes", "cut_at_nodes"]
+__all__ = ["MAX_HOME_NODES", "KernelNodes", "cut_at_nodes", "told_distance"]
 
 MAX_HOME_NODES = 64
 """Numbers of nodes with vCPUs are below this (templates/guest/homes.h.j2)."""
 
 # Firmware that says nothing of a distance means these (ACPI specification, SLIT).
-LOCAL_DISTANCE = 10
-REMOTE_DISTANCE = 20
+_LOCAL_DISTANCE = 10
+_REMOTE_DISTANCE = 20
 _MAX_DISTANCE = 0xFFFF
+
+
+def told_distance(told: Mapping[tuple[int, int], int], a: int, b: int) -> int:
+    """From node `a` to node `b`, as `told` or else what firmware means by saying nothing."""
+    return told.get((a, b), _LOCAL_DISTANCE if a == b else _REMOTE_DISTANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +62,7 @@ class KernelNodes:
 
     def distance(self, a: int, b: int) -> int:
         """From node to node, at least 10."""
-        known = self.distances.get((a, b), LOCAL_DISTANCE if a == b else REMOTE_DISTANCE)
-        return min(max(known, LOCAL_DISTANCE), _MAX_DISTANCE)
+        return min(max(told_distance(self.distances, a, b), _LOCAL_DISTANCE), _MAX_DISTANCE)
 
     def with_measured(self, pairs: Mapping[tuple[int, int], PairMeasure]) -> KernelNodes:
         """The same with distances by the latencies between vCPUs, where pairs were measured.
@@ -80,7 +84,7 @@ class KernelNodes:
         if not local:
             return self
         found = {
-            pair: max(LOCAL_DISTANCE, round(LOCAL_DISTANCE * median(latencies) / local))
+            pair: max(_LOCAL_DISTANCE, round(_LOCAL_DISTANCE * median(latencies) / local))
             for pair, latencies in between.items()
         }
         mirrored = {(b, a): distance for (a, b), distance in found.items()}

@@ -171,7 +171,8 @@ class Prober:
 
     def _look(self, only: Sequence[int] | None, *, paid: bool = True) -> None:
         """Looks at the vCPUs that are due, or those of `only`."""
-        before_ns, shares = self._cpu_ns() - self._concluding_ns, self._vcap.shares()
+        before_ns = self._cpu_ns() - self._concluding_ns
+        shares = self._vcap.shares() if self._hints.pending else {}
         self._snapshot, self._concluding_ns = None, 0
         seen = self._vcap.look(only)
         changed = self._vcap.changed()
@@ -197,6 +198,8 @@ class Prober:
 
     def _settle_hints(self, before: Mapping[int, float]) -> None:
         """What became of hints; `before` are the shares before the look."""
+        if not self._hints.pending:
+            return
         now, shares = self._machine.now_ns(), self._vcap.shares()
         for vcpu in sorted(self._hints.pending):
             if self._vcap.hinted(vcpu) or self._vcap.suspects(vcpu):

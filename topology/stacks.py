@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from scx_vsched.topology.placement import Pair
     from scx_vsched.topology.spins import Spinner, Spins
 
-__all__ = ["Stacks", "find_stacks"]
+__all__ = ["Stacks", "find_stacks", "find_stacks_twice"]
 
 _MS = 1_000_000
 
@@ -56,10 +56,13 @@ class Stacks:
     spins: Spins  # of all vCPUs at the same time
 
 
-def find_stacks(spinner: Spinner, vcpus: Collection[int]) -> Stacks:
+def find_stacks(
+    spinner: Spinner, vcpus: Collection[int], handovers: Handovers | None = None
+) -> Stacks:
     """The stacks among `vcpus`.
 
-    One watch of all where no two vCPUs take turns; where some do, about ten more of those.
+    One watch of all where no two vCPUs take turns; where some do, about ten more of those. What
+    earlier calls saw of `handovers` counts, and what this one sees is added.
     """
     spins = spinner.spin(vcpus, _FIRST_NS)
     partly = [vcpu for vcpu in sorted(spins.active) if spins.seen[vcpu].gaps]
@@ -68,7 +71,7 @@ def find_stacks(spinner: Spinner, vcpus: Collection[int]) -> Stacks:
         return Stacks((), (), spins)
     duration_ns = _watch_ns(spins, pairs)
     pairs, rare = _that_should_have_met(spinner, pairs, duration_ns)
-    handovers = Handovers()
+    handovers = handovers or Handovers()
     handovers.add(spins)
     stacked, unclear = stacked_by_gain(spinner, pairs, duration_ns, handovers)
     stacked, unclear = _closed(stacked, unclear)
@@ -78,6 +81,27 @@ def find_stacks(spinner: Spinner, vcpus: Collection[int]) -> Stacks:
     placed = {vcpu for members in whole for vcpu in members}
     odd = [pair for pair in stacked if placed.isdisjoint(pair)]
     return Stacks(tuple(sorted(whole)), tuple(sorted([*rare, *unclear, *odd])), spins)
+
+
+def find_stacks_twice(spinner: Spinner, vcpus: Collection[int]) -> Stacks:
+    """The stacks among `vcpus`; what chance left open is asked again, of those vCPUs alone.
+
+    What is clear stays as it is: others may well keep it from showing a second time.
+    """
+    handovers = Handovers()
+    first = find_stacks(spinner, vcpus, handovers)
+    if not first.unclear:
+        return first
+    open_to = {vcpu for pair in first.unclear for vcpu in pair}
+    again = find_stacks(spinner, open_to, handovers)
+    left = [pair for pair in again.unclear if pair in first.unclear]
+    sets = list(first.sets)
+    for stack in again.sets:
+        if {vcpu for members in sets for vcpu in members}.isdisjoint(stack):
+            sets.append(stack)
+        else:
+            left += [pair for pair in combinations(stack, 2) if pair in first.unclear]
+    return Stacks(tuple(sorted(sets)), tuple(sorted(left)), first.spins)
 
 
 def _strangers(spins: Spins, pairs: Iterable[Pair]) -> list[Pair]:

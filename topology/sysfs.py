@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from scx_vsched.errors import UserError
 from scx_vsched.topology.convert import build_topology
 from scx_vsched.topology.domains import Domains, numbered
-from scx_vsched.topology.nodes import LOCAL_DISTANCE, REMOTE_DISTANCE, KernelNodes
+from scx_vsched.topology.nodes import KernelNodes, told_distance
 
 if TYPE_CHECKING:
     from scx_vsched.topology.model import Topology
@@ -69,7 +69,7 @@ class _Nodes:
 
     def distance(self, a: int, b: int) -> int:
         """The distance that firmware gives, or its default."""
-        return self.distances.get((a, b), LOCAL_DISTANCE if a == b else REMOTE_DISTANCE)
+        return told_distance(self.distances, a, b)
 
 
 def _read_nodes(base: Path) -> _Nodes:

@@ -32,7 +32,7 @@ _ALLOWANCE = Allowance(busy=0.0008, idle=0.002)
 _LONGEST_NS = 300 * _SECOND_NS
 # Where a full probe takes longer than this to pay for, one mismatch is not enough: emulation makes
 # latencies uncertain, and false alarms dear.
-_DEAR_NS = 150 * _SECOND_NS
+_DEAR_NS = 60 * _SECOND_NS
 
 PERIODS = {
     "verify_first_ns": _FIRST_NS,

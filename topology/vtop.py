@@ -36,7 +36,7 @@ from scx_vsched.topology.questions import (
 from scx_vsched.topology.rounds import Rounds
 from scx_vsched.topology.siblings import Siblings, find_siblings
 from scx_vsched.topology.spins import Spinner, Spins
-from scx_vsched.topology.stacks import Stacks, find_stacks
+from scx_vsched.topology.stacks import Stacks, find_stacks_twice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -106,11 +106,7 @@ class _Probe:
     # -- stacks and siblings -----------------------------------------------------------------
 
     def _spin_all(self) -> Siblings:
-        stacks = find_stacks(self._spinner, self._vcpus)
-        if stacks.unclear:
-            # what chance left open once it seldom does twice
-            again = find_stacks(self._spinner, self._vcpus)
-            stacks = min(stacks, again, key=lambda found: len(found.unclear))
+        stacks = find_stacks_twice(self._spinner, self._vcpus)
         self._rounds.expect(stacks.spins)
         self._spins = stacks.spins
         self._stacks = self._verified(stacks)

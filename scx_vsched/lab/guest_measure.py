@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
     from scx_vsched.vm.agent import Guest
 
-__all__ = ["BIN_S", "MARK", "QUANTILES", "Measuring", "measuring", "read_output", "read_rates"]
+__all__ = [
+    "BIN_S",
+    "MARK",
+    "QUANTILES",
+    "Measuring",
+    "executable_copy",
+    "measuring",
+    "read_output",
+    "read_rates",
+]
 
 # The event that has the host note what the vCPUs got so far.
 MARK = "mark"
@@ -60,6 +69,13 @@ def _quantile(ordered: Sequence[int], part: float) -> int:
     return ordered[min(len(ordered) - 1, max(0, math.ceil(part * len(ordered)) - 1))]
 
 
+def executable_copy(program: str, copy: Path) -> str:
+    """Copy `program`, as the host wrote it, to where it can be run; the path of the copy."""
+    shutil.copyfile(program, copy)
+    copy.chmod(0o755)
+    return str(copy)
+
+
 class Measuring:
     """What the measurements of one boot have in common."""
 
@@ -68,9 +84,7 @@ class Measuring:
     ) -> None:
         self._guest, self._memory = guest, memory
         self._seconds, self._warmup = seconds, warmup
-        self._program = str(memory / "threads")
-        shutil.copyfile(program, self._program)
-        Path(self._program).chmod(0o755)
+        self._program = executable_copy(program, memory / "threads")
         self._cpus = os.cpu_count() or 1
         self._expected: dict[str, float] = {}
         self._marks = 0

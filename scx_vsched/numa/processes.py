@@ -126,7 +126,10 @@ class Watcher:
         found: list[Process] = []
         known: dict[tuple[int, int], _Known] = {}
         for name in names_in(self._proc):
-            if not name.isdigit() or (pid := int(name)) in self._kernel | self._left_alone:
+            if not name.isdigit():
+                continue
+            pid = int(name)
+            if pid in self._kernel or pid in self._left_alone:
                 continue
             try:
                 process, seen = self._process(pid, now_s)

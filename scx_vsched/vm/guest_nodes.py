@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scx_vsched.lab.guest_measure import read_output
+from scx_vsched.lab.guest_measure import executable_copy, read_output
 from scx_vsched.vm.guest_workers import Nursery, done
 from scx_vsched.vm.lab.guest import phase
 
@@ -51,7 +50,8 @@ def alternate(
     `server` is what the native `program` reads, without its first word.
     """
     nursery = Nursery()  # before anything else has threads
-    program = _executable(program)
+    memory = Path(tempfile.mkdtemp(prefix="scx_vsched-"))  # gone with the guest
+    program = executable_copy(program, memory / "server")
     from scx_vsched.lab.guest_sides import Knowledge  # noqa: PLC0415
 
     knowledge = Knowledge()
@@ -84,14 +84,6 @@ def alternate(
                 guest.progress(f"round {number + 1}, {arm['name']}: {_brief(found)}")
     nursery.close()
     return {"rounds": rounds}
-
-
-def _executable(program: str) -> str:
-    """A copy in memory that can be run; the folder is gone with the guest."""
-    copy = Path(tempfile.mkdtemp(prefix="scx_vsched-")) / "server"
-    shutil.copyfile(program, copy)
-    copy.chmod(0o755)
-    return str(copy)
 
 
 def _brief(found: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from scx_vsched.vm.job import Job, Step
 from scx_vsched.vm.lab.accuracy_patterns import (
     away_patterns,
     dedicated_profile,
+    probed_for_stacks,
     share_patterns,
     stack_profiles,
     truly_stacked,
@@ -108,6 +109,7 @@ class Measurement:
                     "name": name,
                     "times": probes if truly_stacked(profile) else unstacked_probes,
                     "busy": busy,
+                    "vcpus": probed_for_stacks(profile, len(host_cpus())),
                 },
                 name,
             )

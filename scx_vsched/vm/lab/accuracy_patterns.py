@@ -12,6 +12,7 @@ from scx_vsched.vm.lab.profile import Mechanism, Profile, VcpuShape
 __all__ = [
     "away_patterns",
     "dedicated_profile",
+    "probed_for_stacks",
     "share_patterns",
     "stack_profiles",
     "truly_stacked",
@@ -61,6 +62,17 @@ def stack_profiles() -> tuple[Profile, ...]:
         return Profile(name, "", shapes, smp="5")
 
     return profile("pair", (0, 3)), profile("triple", (0, 2, 4)), profile("none", ())
+
+
+def probed_for_stacks(profile: Profile, host_cpus: int) -> tuple[int, ...]:
+    """The vCPUs among which to look for the stacks of `profile`.
+
+    All where there is none. Else no more others than the host has CPUs beside the stack's: on that
+    of the stack there is no time left, and those others that share one take turns like a stack.
+    """
+    stacked = {vcpu for stack in truly_stacked(profile) for vcpu in stack}
+    alone = [vcpu for vcpu in range(len(profile.shapes)) if vcpu not in stacked]
+    return tuple(sorted([*stacked, *(alone[: host_cpus - 1] if stacked else alone)]))
 
 
 def truly_stacked(profile: Profile) -> tuple[tuple[int, ...], ...]:

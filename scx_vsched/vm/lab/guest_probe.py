@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from scx_vsched.vm.lab.guest import phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from scx_vsched.vm.agent import Guest
@@ -27,9 +27,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 @contextlib.contextmanager
-def busy_vcpus(busy: bool) -> Iterator[None]:
-    """An ordinary task spins on every vCPU meanwhile, so that each wants all the time."""
-    children = [_spinner(vcpu) for vcpu in sorted(os.sched_getaffinity(0))] if busy else []
+def busy_vcpus(busy: bool, vcpus: Collection[int] | None = None) -> Iterator[None]:
+    """An ordinary task spins on each of `vcpus`, by default all, which wants all the time then."""
+    chosen = sorted(os.sched_getaffinity(0) if vcpus is None else vcpus)
+    children = [_spinner(vcpu) for vcpu in chosen] if busy else []
     try:
         yield
     finally:
@@ -108,17 +109,20 @@ def prober_cost(
     return {"seconds": wall_ns / _NS, "vcpus": vcpus, "overhead": used_ns / wall_ns / vcpus}
 
 
-def probe_stacks(guest: Guest, name: str, times: int, busy: bool) -> list[dict[str, Any]]:
-    """Probe the topology `times` times in phase `name`.
+def probe_stacks(
+    guest: Guest, name: str, times: int, busy: bool, vcpus: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Probe the topology of `vcpus` `times` times in phase `name`.
 
     The stacks that each probe found, and its effort.
     """
+    from scx_vsched.topology.chosen import ChosenVCpus
     from scx_vsched.topology.native import NativeMachine
     from scx_vsched.topology.vtop import probe_topology
 
-    machine = NativeMachine()
+    machine = ChosenVCpus(NativeMachine(), vcpus)
     found = []
-    with phase(guest, name), busy_vcpus(busy):
+    with phase(guest, name), busy_vcpus(busy, vcpus):
         for number in range(times):
             began = time.monotonic()
             topology = probe_topology(machine)

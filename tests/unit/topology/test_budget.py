@@ -81,7 +81,7 @@ def test_one_mismatch_is_enough_for_a_full_probe_unless_that_is_dear(
             return Verdict(next(mismatches, None), (), 1, 0, Effort())
 
     upkeep = Upkeep(
-        machine, TopologyProbe(probe, lambda *_: Doubtful()), machine.spent_ns, lambda: (2, 0)
+        machine, TopologyProbe(probe, lambda *_: Doubtful()), machine.spent_ns, lambda: (0, 2)
     )
     upkeep.probe()
     for _ in range(3):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from machines import MS, NOISY, away
 
 from scx_vsched.topology.domains import Level, members
 from scx_vsched.topology.records import Demand
 from scx_vsched.topology.spins import Spinner, Spins
-from scx_vsched.topology.stacks import Stacks, find_stacks
+from scx_vsched.topology.stacks import Stacks, find_stacks, find_stacks_twice
 from scx_vsched.topology.synthetic import (
     Always,
     Both,
@@ -21,6 +23,9 @@ from scx_vsched.topology.synthetic import (
     VCpuSpec,
 )
 from scx_vsched.topology.vtop import probe_topology
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 def busy(
@@ -97,6 +102,35 @@ def test_an_overlap_shorter_than_a_gap_that_is_seen_proves_nothing() -> None:
     assert spins.together(0, 1) == 6
     assert not spins.met(0, 1)
     assert spins.met(0, 2)
+
+
+class Asked(Spinner):
+    """Keeps whom it made spin."""
+
+    def __init__(self, machine: SyntheticMachine) -> None:
+        super().__init__(machine)
+        self.groups: list[set[int]] = []
+
+    def spin(self, vcpus: Collection[int], duration_ns: int) -> Spins:
+        self.groups.append(set(vcpus))
+        return super().spin(vcpus, duration_ns)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_open_is_asked_again_and_what_is_clear_is_not(seed: int) -> None:
+    """Two that are rarely there stay open, and take no stack with them."""
+    truth = Hierarchy.regular(cores=5).stacked((0, 2, 4))
+    runs: dict[int, Pattern] = {
+        vcpu: Periodic(1 * MS, 20 * MS, phase * MS) for vcpu, phase in ((1, 0), (3, 10))
+    }
+    spinner = Asked(busy(truth, runs, seed))
+    found = find_stacks_twice(spinner, range(5))
+    assert found.sets == ((0, 2, 4),)
+    assert found.unclear == ((1, 3),)
+    everyone = [number for number, group in enumerate(spinner.groups) if len(group) == 5]
+    again = spinner.groups[spinner.groups.index({1, 3}, everyone[-1]) :]
+    assert len(again) > 1
+    assert set[int]().union(*again) == {1, 3}
 
 
 @pytest.mark.parametrize("period_ms", [6, 10, 18])

@@ -359,6 +359,26 @@ class TestUnavailable:
         assert machine.unavailable() == {}
 
     @needs_two
+    def test_the_cpuset_is_asked_again_when_a_vcpu_went_away(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[int] = []
+
+        def asking(attempt: Callable[[], set[int]]) -> set[int]:
+            asked.append(1)
+            return attempt()
+
+        monkeypatch.setattr("scx_vsched.topology.native.in_thread", asking)
+        machine = NativeMachine()
+        assert machine.vcpus() == machine.vcpus() == VCPUS
+        assert len(asked) == 1
+        machine.watch([max(VCPUS)], MS, Demand.NORMAL)
+        machine.vcpus()
+        assert len(asked) == 1
+        machine._note([max(VCPUS)], [_probe.OFFLINE])
+        machine.vcpus()
+        assert len(asked) == 2
+
     def test_a_pinned_process_still_sees_all_vcpus(self) -> None:
         process = start(f"os.sched_setaffinity(0, {{{ONE}}})\nprint(json.dumps(m.vcpus()))\n")
         assert answer(process) == list(VCPUS)

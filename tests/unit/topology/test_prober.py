@@ -31,7 +31,7 @@ from scx_vsched.topology.synthetic import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from scx_vsched.topology.records import Availability, Demand
 
@@ -199,15 +199,6 @@ def test_only_chosen_vcpus_are_probed() -> None:
         ChosenVCpus(synthetic, {1, 9})
 
 
-@pytest.fixture
-def interrupts() -> Iterator[None]:
-    """SIGINT interrupts, also where a shell in the background had it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_ends_it_within_100_ms_and_leaves_no_thread() -> None:
     """On the real machine, in the middle of a long first measurement."""
     loop = Prober(NativeMachine(), TOPOLOGY)

@@ -13,7 +13,7 @@ from scx_vsched.vm.kernels import Kernel
 from scx_vsched.vm.lab import accuracy
 from scx_vsched.vm.lab.accounting import Away, Truth
 from scx_vsched.vm.lab.accuracy import Measurement, overhead_of, samples_of, stack_probes_of
-from scx_vsched.vm.lab.accuracy_patterns import stack_profiles
+from scx_vsched.vm.lab.accuracy_patterns import probed_for_stacks, stack_profiles
 from scx_vsched.vm.lab.accuracy_plot import draw
 from scx_vsched.vm.lab.accuracy_records import Accuracy, Overhead, ShareSample, StackProbe, load
 from scx_vsched.vm.lab.accuracy_report import (
@@ -280,6 +280,21 @@ def test_stacks_and_overhead() -> None:
     )
     assert (cost.ran, cost.ran_without) == pytest.approx((0.03, 0.01))
     assert cost.probers == 0.01
+
+
+@pytest.mark.parametrize(
+    ("host_cpus", "pair", "triple"),
+    [
+        (2, (0, 1, 3), (0, 1, 2, 4)),
+        (3, (0, 1, 2, 3), (0, 1, 2, 3, 4)),
+        (64, (0, 1, 2, 3, 4), (0, 1, 2, 3, 4)),
+    ],
+)
+def test_beside_a_stack_no_two_vcpus_have_to_share_a_host_cpu(
+    host_cpus: int, pair: tuple[int, ...], triple: tuple[int, ...]
+) -> None:
+    found = [probed_for_stacks(profile, host_cpus) for profile in stack_profiles()]
+    assert found == [pair, triple, (0, 1, 2, 3, 4)]
 
 
 def test_what_a_shaped_run_tells_people_and_programs() -> None:

@@ -169,4 +169,6 @@ def test_the_process_writes_freezer_files_in_time_and_leaves_them_thawed(tmp_pat
     for number, (target, away, back) in enumerate(log[:3]):
         assert target == 0
         assert away >= begin + number * 20 * MS + 15 * MS
-        assert back - away >= 4 * MS
+        assert back >= begin + number * 20 * MS + 20 * MS
+    # a busy machine may delay some of them
+    assert any(4 * MS <= back - away <= 6 * MS for _, away, back in log)
