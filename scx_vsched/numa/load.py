@@ -73,8 +73,8 @@ def node_loads(
 ) -> list[NodeLoad]:
     """The loads of `nodes`; a process that has a home counts there, others where they last ran.
 
-    On a node that its host takes a part of, the vCPUs that `critical` processes there need are left
-    out together with these: the policy numa keeps them.
+    On a node that its host takes a part of, the vCPUs that `critical` processes there need, half of
+    them at most, are left out together with these: the policy numa keeps them.
     """
     on_node = cpu_nodes(nodes)
     used = dict.fromkeys((node.id for node in nodes), 0.0)
@@ -96,7 +96,7 @@ def _node_load(node: NumaNode, lost: Mapping[int, float], used: float, needed: f
     taken = sum(min(FULL_CAPACITY, lost.get(cpu, 0.0)) for cpu in node.cpus)
     if not needed or capacity - taken >= _WHOLE * capacity:
         return NodeLoad(node.id, capacity, taken, used + needed)
-    left = max(1, vcpus - ceil(needed / FULL_CAPACITY))
+    left = vcpus - min(ceil(needed / FULL_CAPACITY), vcpus // 2)
     return NodeLoad(
         node.id,
         float(left * FULL_CAPACITY),

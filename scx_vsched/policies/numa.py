@@ -43,7 +43,7 @@ class Numa(Policy):
         50, unit="ms", min=1, max=60_000, doc="a task that has crossed stays for that long"
     )
     keep_ms = tunable(
-        500,
+        2000,
         unit="ms",
         min=0,
         max=60_000,
@@ -86,10 +86,15 @@ class Numa(Policy):
         return (task.is_fixed or task.nice < 0) and not task.is_kthread
 
     def keeps_ns(self, task: Task, vcpu: VCpu, sched: Sched) -> u64:
-        """Where the host takes a part, unless the task computes on and on anyway."""
+        """Where the host takes a part, unless the task computes on and on anyway.
+
+        Half of the node's vCPUs at most: others are to have something of it, too.
+        """
         if vcpu.node_capacity * 100 >= vcpu.node_vcpus * FULL_CAPACITY * WHOLE_PERCENT:
             return 0
         if task.awake_ns > self.horizon_ms * 1000 * US:
+            return 0
+        if not vcpu.is_kept and (vcpu.node_kept + 1) * 2 > vcpu.node_vcpus:
             return 0
         return self.keep_ms * 1000 * US
 

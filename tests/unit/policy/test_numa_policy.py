@@ -127,7 +127,13 @@ def test_vcpus_are_kept_where_the_host_takes_a_part_and_the_task_sleeps_now_and_
     def keeps(task: Task = SERVER, vcpu: VCpu = WEAK, **tunables: int) -> int:
         return int(Numa(**tunables).keeps_ns(task, vcpu, Sched()))
 
-    assert keeps() == 500 * MS
+    assert keeps() == 2000 * MS
+    wide = replace(WEAK, node_vcpus=4)
+    assert [keeps(vcpu=replace(wide, node_kept=kept)) > 0 for kept in range(4)] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert keeps(vcpu=replace(wide, node_kept=2, is_kept=True)) > 0
+    assert keeps(vcpu=replace(WEAK, node_vcpus=1, node_capacity=200)) == 0
     assert keeps(vcpu=replace(WEAK, node_capacity=2040)) == 0
     assert keeps(replace(SERVER, awake_ns=1000 * MS)) == 0
     assert keeps(keep_ms=0) == 0

@@ -74,7 +74,7 @@ def run(
     seed: int = 1,
     ms: int = 24_000,
     script: tuple[Step, ...] = (),
-    keep_ms: int = 500,
+    keep_ms: int = 2000,
     kernel: str = "7.x",
     affinity: tuple[int, ...] | None = None,
     fixed: bool = True,
@@ -144,7 +144,7 @@ def test_what_probers_find_is_enough_to_keep_a_vcpu() -> None:
 
 def test_without_a_vcpu_that_is_kept_best_effort_work_uses_up_the_servers_time() -> None:
     """What the test above holds against."""
-    kept, open_ = (run(2, ON_SERVERS_NODE, keep_ms=ms) for ms in (500, 0))
+    kept, open_ = (run(2, ON_SERVERS_NODE, keep_ms=ms) for ms in (2000, 0))
     assert kept.stats["numa_kept"] >= 1
     assert open_.stats["numa_kept"] == 0
     assert p99_ms([open_]) > 3 * p99_ms([kept])
@@ -169,6 +169,43 @@ def test_whose_nice_value_alone_says_so_is_critical_too() -> None:
     assert p99_ms([outcome]) < 8
 
 
+def test_several_servers_get_vcpus_of_their_own_but_half_of_the_node_at_most() -> None:
+    """A node of eight vCPUs with 4 ms in 20 each; six servers compute for 3 ms at a time."""
+    made = simple_machine(16, nodes=2)
+    told = [replace(v, capacity=205 if n >= 8 else 1024) for n, v in enumerate(made.vcpus)]
+    threads = [
+        HostThread(n, quota_ns=4 * MS, period_ns=PERIOD) if n >= 8 else HostThread(n)
+        for n in range(16)
+    ]
+    on = replace(made, vcpus=tuple(told), threads=tuple(threads))
+    service = Program(
+        "service",
+        (
+            Instruction("period", 100 * MS),
+            Instruction("compute", 3 * MS),
+            Instruction("latency", 1),
+            FOREVER,
+        ),
+    )
+    node = tuple(range(8, 16))
+    load = Workload(
+        programs=(service, HOG),
+        tasks=(
+            TaskSet(program="service", count=6, nice=-5, affinity=node),
+            TaskSet(program="hog", count=8, affinity=node),
+        ),
+        metrics=("chunks", "latency"),
+        script=tuple(Step(MS, "fix", task, 1) for task in range(6)),
+    )
+    options = Options(end_ns=6000 * MS, warmup_ns=500 * MS, check_every=1)
+    outcome = prepare("numa").run(on, load, options)
+    assert outcome.failure is None, outcome.failure
+    assert 2 <= outcome.stats["numa_kept"] - outcome.stats["numa_opened"] <= 4
+    busy = sorted(busy_ms(outcome, vcpu) for vcpu in node)
+    assert busy[4] > 0.95 * 1200, "hogs use the other half"
+    assert busy[0] < 0.5 * 1200
+
+
 def test_on_a_node_that_its_host_leaves_whole_critical_tasks_preempt_instead() -> None:
     outcome = run(6, ON_SERVERS_NODE, on=machine(shaped=False), ms=6000)
     assert outcome.stats["numa_kept"] == 0
@@ -178,7 +215,7 @@ def test_on_a_node_that_its_host_leaves_whole_critical_tasks_preempt_instead() -
 
 def test_a_vcpu_is_opened_again_when_critical_tasks_are_gone() -> None:
     end = (Step(6000 * MS, "kill", 0), Step(6000 * MS, "kill", 1))
-    outcome = run(2, ON_SERVERS_NODE, ms=12_000, script=end)
+    outcome = run(2, ON_SERVERS_NODE, ms=12_000, script=end, keep_ms=500)
     assert outcome.stats["numa_kept"] == outcome.stats["numa_opened"] >= 1
     both = [busy_ms(outcome, vcpu) for vcpu in SERVER_VCPUS]
     assert min(both) > 0.2 * 4000, "one was kept for half of the time"
