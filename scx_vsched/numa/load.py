@@ -8,6 +8,7 @@ free (giantvm.md, "Gaps to mend").
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 from scx_vsched.numa.files import read
@@ -15,7 +16,7 @@ from scx_vsched.numa.nodes import cpu_nodes
 from scx_vsched.topology.model import FULL_CAPACITY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from scx_vsched.numa.nodes import NumaNode
     from scx_vsched.numa.processes import Process
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["NodeLoad", "StealMeter", "lost_by_cpu", "node_loads", "place_of"]
 
 _LEAST_AVAILABLE = 0.02  # of a node: a measure of nothing at all is never so sure
+# Of a node: where its host takes more, whoever wakes may find nothing left of a vCPU that others
+# have used (scx_vsched/policies/numa.py, keeps_ns).
+_WHOLE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +69,40 @@ def node_loads(
     lost: Mapping[int, float],
     processes: Sequence[Process],
     homes: Mapping[tuple[int, int], int],
+    critical: Collection[tuple[int, int]] = (),
 ) -> list[NodeLoad]:
-    """The loads of `nodes`; a process that has a home counts there, others where they last ran."""
+    """The loads of `nodes`; a process that has a home counts there, others where they last ran.
+
+    On a node that its host takes a part of, the vCPUs that `critical` processes there need, half of
+    them at most, are left out together with these: the policy numa keeps them.
+    """
     on_node = cpu_nodes(nodes)
     used = dict.fromkeys((node.id for node in nodes), 0.0)
+    needed = dict(used)
     for process in processes:
         home = homes.get(process.key)
+        sums = needed if process.key in critical else used
         for cpu, load in process.by_cpu.items():
             node = on_node.get(cpu) if home is None else home
-            if node in used:
-                used[node] += load
-    return [
-        NodeLoad(
-            node.id,
-            float(len(node.cpus) * FULL_CAPACITY),
-            sum(min(FULL_CAPACITY, lost.get(cpu, 0.0)) for cpu in node.cpus),
-            used[node.id],
-        )
-        for node in nodes
-    ]
+            if node in sums:
+                sums[node] += load
+    return [_node_load(node, lost, used[node.id], needed[node.id]) for node in nodes if node.cpus]
+
+
+def _node_load(node: NumaNode, lost: Mapping[int, float], used: float, needed: float) -> NodeLoad:
+    """The load of one node; `needed` of it by critical processes."""
+    vcpus = len(node.cpus)
+    capacity = float(vcpus * FULL_CAPACITY)
+    taken = sum(min(FULL_CAPACITY, lost.get(cpu, 0.0)) for cpu in node.cpus)
+    if not needed or capacity - taken >= _WHOLE * capacity:
+        return NodeLoad(node.id, capacity, taken, used + needed)
+    left = vcpus - min(ceil(needed / FULL_CAPACITY), vcpus // 2)
+    return NodeLoad(
+        node.id,
+        float(left * FULL_CAPACITY),
+        taken * left / vcpus,
+        used if left < vcpus else used + needed,
+    )
 
 
 def place_of(process: Process, on_node: Mapping[int, int]) -> int | None:

@@ -93,8 +93,15 @@ class Observer:
         self._node_of = cpu_nodes(usable)
         self._cpus = set(self._node_of)
         everybody = self._watcher.look(now_s)
-        loads = node_loads(usable, self._lost(), everybody, homes)
         verdicts = {p.key: self._settings.rules.judge(p) for p in everybody}
+        # the script of the thesis, `coarse`, looks at hosts only
+        critical = {
+            p.key
+            for p in everybody
+            if verdicts[p.key][0] is Verdict.FIXED and p.load >= LEAST_LOAD
+            if not self._everything
+        }
+        loads = node_loads(usable, self._lost(), everybody, homes, critical)
         ours = {p.key: p for p in everybody if verdicts[p.key][0] is not Verdict.IGNORE}
         self._sizes = {who: sized for who, sized in self._sizes.items() if who in ours}
         groups = []

@@ -159,6 +159,18 @@ class Hooks:
         """
         raise NotImplementedError
 
+    def is_critical(self, task: Task) -> bool:
+        """Whether the latency of `task` counts: vCPUs may be kept for it and its like at
+        home.
+        """
+        raise NotImplementedError
+
+    def keeps_ns(self, task: Task, vcpu: VCpu, sched: Sched) -> u64:
+        """For how long from now on `vcpu`, on which the critical `task` starts at home, is
+        kept for critical tasks of its node; 0 not. One vCPU of a node never is.
+        """
+        raise NotImplementedError
+
     def on_start(self, task: Task, vcpu: VCpu, sched: Sched) -> None:
         """`task` starts to run on `vcpu`, or goes on with a new slice."""
         raise NotImplementedError

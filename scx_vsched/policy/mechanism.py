@@ -227,6 +227,8 @@ guest = Mechanism(
         Stat("numa_returned", "back home after a visit to another node", "numa"),
         Stat("numa_refused", "times that waiting at home was found better than crossing", "numa"),
         Stat("numa_confined", "started elsewhere, since they must not run at home", "numa"),
+        Stat("numa_kept", "times that a vCPU was kept for critical tasks", "numa"),
+        Stat("numa_opened", "times that a vCPU that was kept was opened to all", "numa"),
     ),
     # exiting tasks are scheduled like any other: they can hold locks for long
     ops_flags=("SCX_OPS_ENQ_EXITING",),

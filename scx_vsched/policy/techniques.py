@@ -89,4 +89,19 @@ TECHNIQUES = (
         "vCPU is idle. Asked when its slice is over; when it wakes it goes home anyway.",
         "numa",
     ),
+    Hook(
+        "is_critical",
+        (_TASK,),
+        "bool",
+        "Whether the latency of `task` counts: vCPUs may be kept for it and its like at home.",
+        "numa",
+    ),
+    Hook(
+        "keeps_ns",
+        (_TASK, _VCPU, _SCHED),
+        "u64",
+        "For how long from now on `vcpu`, on which the critical `task` starts at home, is kept for "
+        "critical tasks of its node; 0 not. One vCPU of a node never is.",
+        "numa",
+    ),
 )

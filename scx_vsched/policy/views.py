@@ -92,6 +92,12 @@ class Task(_View):
     awake_ns: u64 = _attr(
         0, "what it has run since it woke, or did the time before if more", "ns", feature="numa"
     )
+    is_fixed: bool = _attr(False, "its process is fixed at its home", feature="numa")
+    is_critical: bool = _attr(
+        False,
+        "`is_critical` said so when it started; known of what `preempts` asks about",
+        feature="numa",
+    )
     away_ns: u64 = _attr(
         0, "how long it has visited another node than its home; 0 it does not", "ns", feature="numa"
     )
@@ -168,6 +174,10 @@ class VCpu(_View):
     )
     node_vcpus: u32 = _attr(1, "online vCPUs of its node", feature="numa")
     node_queued: u32 = _attr(0, "tasks in all queues of its node", feature="numa")
+    node_kept: u32 = _attr(
+        0, "online vCPUs of its node that are kept for critical tasks", feature="numa"
+    )
+    is_kept: bool = _attr(False, "is kept for critical tasks of its node", feature="numa")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,6 +73,10 @@ _NODES = """\
 const struct sim_array sim_nodes = {
 	nodes, MAX_HOME_NODES, sizeof(*nodes), __builtin_offsetof(struct node, queued),
 };
+bool sim_kept_from(u32 vcpu, u64 dsq)
+{
+	return residents[vcpu % MAX_VCPUS].kept && dsq != VCPU_DSQ(vcpu);
+}
 u32 sim_queue_vcpu(u64 dsq)
 {
 	struct place place;

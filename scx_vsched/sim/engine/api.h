@@ -94,6 +94,7 @@ extern const struct sim_counter sim_counters[] __attribute__((weak));
 extern const struct sim_counter sim_hidden __attribute__((weak));
 extern const struct sim_array sim_nodes __attribute__((weak)); /* what waits on each NUMA node */
 u32 sim_queue_vcpu(u64 dsq) __attribute__((weak)); /* one that a DSQ is for, ~0 for others */
+bool sim_kept_from(u32 vcpu, u64 dsq) __attribute__((weak)); /* it takes nothing from there */
 extern const u64 sim_parked __attribute__((weak)); /* the DSQ of tasks that are held back */
 extern const u32 sim_nr_counters __attribute__((weak));
 void *sim_map_values(const char *name, u32 *entries, u32 *size);

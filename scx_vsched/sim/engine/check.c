@@ -128,7 +128,7 @@ static u32 idle_for(const struct task *t, const struct dsq *dsq)
 		const struct vcpu *v = &sim.vcpus[vcpu];
 
 		if (v->halted && !v->need_resched && v->online && !is_hidden(vcpu) &&
-		    node[vcpu] == home)
+		    !(&sim_kept_from && sim_kept_from(vcpu, dsq->id)) && node[vcpu] == home)
 			return vcpu;
 	}
 	return NONE;

@@ -89,6 +89,17 @@ class TestFollowingTheHost:
             seen.take(node, 0.7)
         assert seen.after(p10=1) == [(10, 0, 3)]
 
+    def test_two_tasks_leave_the_vcpu_that_a_critical_one_needs(self, machine: Machine) -> None:
+        """They have to share the other one; before, each had its own and none was better off."""
+        critical = spinner(12, 0, nice=-5)
+        machine.add(spinner(10, 0), spinner(11, 1), critical)
+        seen = Balanced(machine)
+        for node in range(4):
+            seen.take(node, 0.5)
+        assert seen.after(p10=1, p11=1, p12=0) == []
+        moved = seen.after(p10=1, p11=1, p12=0.05)
+        assert [(source, target != 0) for _, source, target in moved] == [(0, True)]
+
     def test_noise_moves_nobody(self, machine: Machine) -> None:
         machine.add(spinner(10, 0), spinner(11, 2))
         seen = Balanced(machine)

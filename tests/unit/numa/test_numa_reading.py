@@ -218,6 +218,23 @@ class TestLoads:
         at_home = node_loads(nodes, {}, processes, {processes[0].key: 2})
         assert [round(load.used) for load in at_home] == [0, 0, 1024, 0]
 
+    def test_vcpus_that_critical_processes_need_are_left_out_where_the_host_takes_a_part(
+        self, machine: Machine
+    ) -> None:
+        machine.add(Task(10, cpus=(1,)), Task(11, cpus=(0,), nice=-5))
+        watcher = Watcher(Skips(), machine.places.proc, 100)
+        watcher.look(machine.now_s)
+        machine.run(2.0, {10: 1, 11: 0.1})
+        processes = watcher.look(machine.now_s)
+        nodes = read_nodes(machine.places.sys)
+        critical = [process.key for process in processes if process.nice < 0]
+        whole, *_ = node_loads(nodes, {0: 50.0}, processes, {}, critical)
+        assert (whole.capacity, round(whole.used)) == (2048, 1126)
+        taken, *_ = node_loads(nodes, {0: 512.0, 1: 512.0}, processes, {}, critical)
+        assert (taken.capacity, taken.lost, round(taken.used)) == (1024, 512, 1024)
+        unasked, *_ = node_loads(nodes, {0: 512.0, 1: 512.0}, processes, {})
+        assert (unasked.capacity, unasked.lost, round(unasked.used)) == (2048, 1024, 1126)
+
     def test_what_is_measured_is_lost(self) -> None:
         topology = Topology(
             (VCpuPlace(0, 0, 0, 0, capacity=300),), (Llc(0, 0, ()),), nr_nodes=1, smt=False

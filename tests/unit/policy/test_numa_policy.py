@@ -107,3 +107,72 @@ def test_more_memory_never_makes_anybody_cross(less: int, more: int) -> None:
     less, more = sorted((less, more))
     if crosses(replace(HOG, memory_bytes=1 << more)):
         assert crosses(replace(HOG, memory_bytes=1 << less))
+
+
+# ---- Critical tasks ----
+
+SERVER = Task(nice=-5, awake_ns=MS // 2)
+WEAK = VCpu(id=6, stack=6, node_capacity=410, node_vcpus=2)
+
+
+def test_who_is_fixed_or_has_a_nice_value_below_0_is_critical() -> None:
+    is_critical = Numa().is_critical
+    assert is_critical(SERVER)
+    assert is_critical(Task(is_fixed=True))
+    assert not is_critical(Task())
+    assert not is_critical(Task(nice=-20, is_kthread=True))
+
+
+def test_vcpus_are_kept_where_the_host_takes_a_part_and_the_task_sleeps_now_and_then() -> None:
+    def keeps(task: Task = SERVER, vcpu: VCpu = WEAK, **tunables: int) -> int:
+        return int(Numa(**tunables).keeps_ns(task, vcpu, Sched()))
+
+    assert keeps() == 2000 * MS
+    wide = replace(WEAK, node_vcpus=4)
+    assert [keeps(vcpu=replace(wide, node_kept=kept)) > 0 for kept in range(4)] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert keeps(vcpu=replace(wide, node_kept=2, is_kept=True)) > 0
+    assert keeps(vcpu=replace(WEAK, node_vcpus=1, node_capacity=200)) == 0
+    assert keeps(vcpu=replace(WEAK, node_capacity=2040)) == 0
+    assert keeps(replace(SERVER, awake_ns=1000 * MS)) == 0
+    assert keeps(keep_ms=0) == 0
+
+
+def test_critical_tasks_take_the_vcpu_from_others_only() -> None:
+    preempts = Numa().preempts
+    assert preempts(SERVER, Task(), WEAK)
+    assert not preempts(SERVER, Task(is_critical=True), WEAK)
+    assert not preempts(Task(), Task(), WEAK)
+    assert preempts(Task(), Task(is_idle_class=True), WEAK)
+    assert not preempts(Task(is_batch=True), Task(is_idle_class=True), WEAK)
+
+
+def test_critical_tasks_wait_for_their_own_vcpu_while_that_is_short() -> None:
+    kept = replace(WEAK, is_kept=True, node_kept=1)
+    assert Numa().idle_scope(SERVER, kept) == 0
+    assert Numa().idle_scope(SERVER, replace(kept, queued=1)) == 3
+    assert Numa().idle_scope(Task(), kept) == 3
+    busy = replace(kept, node_queued=40)
+    assert crosses(WAKING, busy)
+    assert not crosses(replace(WAKING, nice=-5), busy)
+
+
+def test_what_waits_for_a_vcpu_that_is_kept_is_left_there() -> None:
+    kept = VCpu(id=7, stack=7, is_kept=True, queued=1)
+    shared = replace(kept, llc_queued=1)
+    steals = Numa().steals
+    assert not steals(WEAK, kept, 1)
+    assert not steals(WEAK, shared, 1)
+    assert not steals(WEAK, kept, 2)
+    assert steals(WEAK, shared, 2), "what waits for its cache is for all"
+    assert steals(WEAK, kept, 3), "each task is asked about"
+
+
+def test_vcpus_that_are_kept_are_no_room_for_others() -> None:
+    big = replace(HOG, memory_bytes=100 * MIB)
+    half = replace(EMPTY, node_kept=1)
+    here = replace(FULL, node_queued=0, node_capacity=1000)
+    assert crosses(big, here, EMPTY)
+    assert not crosses(big, here, replace(half, node_capacity=1000))
+    assert crosses(big, replace(here, node_queued=1, node_kept=1), half)
