@@ -166,8 +166,9 @@ class Hooks:
         raise NotImplementedError
 
     def keeps_ns(self, task: Task, vcpu: VCpu, sched: Sched) -> u64:
-        """For how long from now on `vcpu`, on which the critical `task` starts at home, is
-        kept for critical tasks of its node; 0 not. One vCPU of a node never is.
+        """For how long from now on `vcpu`, on which the critical `task` starts at home or as
+        it must, is kept for critical tasks of its node; 0 not. One vCPU of a node never
+        is.
         """
         raise NotImplementedError
 

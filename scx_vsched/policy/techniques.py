@@ -100,8 +100,8 @@ TECHNIQUES = (
         "keeps_ns",
         (_TASK, _VCPU, _SCHED),
         "u64",
-        "For how long from now on `vcpu`, on which the critical `task` starts at home, is kept for "
-        "critical tasks of its node; 0 not. One vCPU of a node never is.",
+        "For how long from now on `vcpu`, on which the critical `task` starts at home or as it "
+        "must, is kept for critical tasks of its node; 0 not. One vCPU of a node never is.",
         "numa",
     ),
 )

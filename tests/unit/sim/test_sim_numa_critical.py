@@ -163,8 +163,11 @@ def test_vcpus_are_kept_on_other_kernels(kernel: str) -> None:
     assert p99_ms([outcome]) < 8
 
 
-def test_whose_nice_value_alone_says_so_is_critical_too() -> None:
-    outcome = run(2, ON_SERVERS_NODE, fixed=False, ms=8000)
+@pytest.mark.parametrize("home", [3, 0])
+def test_whose_nice_value_alone_says_so_is_critical_too(home: int) -> None:
+    """Also where only the affinity says where it runs: its parent was at home elsewhere."""
+    inherited = tuple(Step(MS, "home", task, home, MIB) for task in (0, 1))
+    outcome = run(2, ON_SERVERS_NODE, fixed=False, ms=8000, script=inherited)
     assert outcome.stats["numa_kept"] >= 1
     assert p99_ms([outcome]) < 8
 
