@@ -262,6 +262,8 @@ class VSched(Policy):
             return True
         if task.is_waking and vcpu.rested_ns == 0:
             return False  # it would have to wait there
+        if task.ahead_ns == 0:
+            return False  # it has had no more than its share: its turn is next where it runs faster
         piece = min(task.burst_ns, SLICE_NS)
         there = piece * FULL_CAPACITY // max(vcpu.capacity, 1) + min(vcpu.latency_ns, ALWAYS_NS)
         return sched.saturated_ns * 100 >= there * self.lend_after

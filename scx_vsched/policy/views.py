@@ -86,6 +86,12 @@ class Task(_View):
     settled_ns: u64 = _attr(
         0, "time since it was last taken to another vCPU while it ran", "ns", tracked=True
     )
+    ahead_ns: u64 = _attr(
+        0,
+        "virtual time that it has received more than others of its queue; known to `uses_hidden`",
+        "ns",
+        tracked=True,
+    )
     memory_bytes: u64 = _attr(
         0, "what its process has used of late, at home; 0 unknown", "bytes", feature="numa"
     )

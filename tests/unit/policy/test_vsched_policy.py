@@ -229,6 +229,7 @@ def test_rwc_can_be_switched_off() -> None:
     assert not harmful(1024, stack=0, policy=VSched(rwc=0))
 
 
+AHEAD = replace(SMALL, ahead_ns=MS)
 STRAGGLER = VCpu(id=4, stack=4, capacity=51, latency_ns=19 * MS, rested_ns=5 * MS, is_hidden=True)
 
 
@@ -242,19 +243,23 @@ def test_best_effort_work_may_use_hidden_vcpus() -> None:
 
 def test_hidden_vcpus_are_lent_while_all_others_are_busy_for_long() -> None:
     """0.5 ms at a twentieth of the speed and an absence of 19 ms: half of that."""
-    assert not lent(SMALL, 0)
-    assert not lent(SMALL, 14 * MS)
-    assert lent(SMALL, 15 * MS)
-    assert not lent(HOG, 49 * MS), "a slice of 4 ms takes longer"
-    assert lent(HOG, 50 * MS)
-    assert lent(SMALL, 4 * MS, replace(STRAGGLER, capacity=500, latency_ns=5 * MS))
+    assert not lent(AHEAD, 0)
+    assert not lent(AHEAD, 14 * MS)
+    assert lent(AHEAD, 15 * MS)
+    assert not lent(replace(HOG, ahead_ns=MS), 49 * MS), "a slice of 4 ms takes longer"
+    assert lent(replace(HOG, ahead_ns=MS), 50 * MS)
+    assert lent(AHEAD, 4 * MS, replace(STRAGGLER, capacity=500, latency_ns=5 * MS))
+
+
+def test_who_has_not_had_its_share_waits_for_a_vcpu_that_is_there() -> None:
+    assert not lent(SMALL, 900 * MS)
 
 
 def test_nobody_wakes_behind_what_runs_on_a_hidden_vcpu() -> None:
-    waking, busy = replace(SMALL, is_waking=True), replace(STRAGGLER, rested_ns=0)
+    waking, busy = replace(AHEAD, is_waking=True), replace(STRAGGLER, rested_ns=0)
     assert lent(waking, 900 * MS)
     assert not lent(waking, 900 * MS, busy)
-    assert lent(SMALL, 900 * MS, busy), "it runs there itself"
+    assert lent(AHEAD, 900 * MS, busy), "it runs there itself"
 
 
 # ---- The language ----

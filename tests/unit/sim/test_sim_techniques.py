@@ -89,6 +89,16 @@ def test_independent_work_that_sleeps_loses_no_throughput(profile: str) -> None:
     assert hiding.counts["done"] > 0.97 * without.counts["done"]
 
 
+def test_light_tasks_are_not_put_on_stragglers_beside_hogs() -> None:
+    """They are often the last of a short queue, and would never catch up on a straggler."""
+    threads = (HostThread(n, quota_ns=3 * MS, period_ns=20 * MS) for n in range(4, 8))
+    machine = replace(simple_machine(8), threads=(*(HostThread(n) for n in range(4)), *threads))
+    load = load_workload("periodic", machine)
+    hiding, without = (run(machine, load, without=out) for out in ((), ("rwc",)))
+    assert hiding.stats["hidden_used"] > 100
+    assert quantile(hiding, "latency", 0.95) < 0.5 * quantile(without, "latency", 0.95)
+
+
 def test_vcpus_with_best_effort_work_are_free_for_others() -> None:
     """They are never idle, and yet nobody is lent a straggler."""
     hiding, without = builtin("harmful", "mixed"), builtin("harmful", "mixed", ("rwc",))
