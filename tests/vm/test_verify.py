@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +27,17 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> list[Built]:
     return build_all([*builtin_policies(), *xen_policies()], tmp_path_factory.mktemp("objects"))
 
 
-@pytest.fixture(scope="module", params=["oldest", "long-term", "newest"])
-def report(
-    request: pytest.FixtureRequest, vm_kernels: dict[str, Kernel], objects: list[Built]
-) -> KernelReport:
-    return verify_kernel(vm_kernels[request.param], objects)
+@pytest.fixture(scope="module")
+def reports(vm_kernels: dict[str, Kernel], objects: list[Built]) -> dict[str, KernelReport]:
+    """Of each kernel; the kernels share the machine, as each loads one object after the other."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda kernel: verify_kernel(kernel, objects), vm_kernels.values())
+        return dict(zip(vm_kernels, found, strict=True))
+
+
+@pytest.fixture(params=["oldest", "long-term", "newest"])
+def report(request: pytest.FixtureRequest, reports: dict[str, KernelReport]) -> KernelReport:
+    return reports[request.param]
 
 
 def test_every_object_loads_and_the_full_ones_work(
