@@ -5,6 +5,7 @@ No vCPU is really taken away here; what is tested is that a real kernel does wha
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -27,18 +28,23 @@ def _vcpu_of(process: subprocess.Popen[bytes]) -> int:
 
 
 def hide(guest: Guest, object_path: str) -> dict[str, Any]:
-    """Where a task wakes that last ran on vCPU 3, the only idle one and a straggler."""
+    """Where a task wakes that last ran on vCPU 3, a straggler, with vCPU 2 idle and busy."""
     del guest
     with (
         _scheduler(object_path, topology()) as scheduler,
-        _running(*[SPIN] * (VCPUS - 1)) as others,
+        _running(*[SPIN] * (VCPUS - 2)) as others,
+        contextlib.ExitStack() as later,
     ):
-        for spinner, vcpu in zip(others, range(VCPUS - 1), strict=True):
+        for spinner, vcpu in zip(others, range(VCPUS - 2), strict=True):
             os.sched_setaffinity(spinner.pid, {vcpu})
         time.sleep(0.5)
         found: dict[str, Any] = {"equal": _wakes(3)}
         scheduler.feed.update(topology(capacities={3: 100}))
         found["hidden"] = _wakes(3)
+        (last,) = later.enter_context(_running(SPIN))
+        os.sched_setaffinity(last.pid, {VCPUS - 2})
+        time.sleep(0.5)
+        found["lent"] = _wakes(3)
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         found["idle class"] = _wakes(3)
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

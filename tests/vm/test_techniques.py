@@ -44,8 +44,9 @@ def outcome(
 def test_a_straggler_is_hidden_and_comes_back(outcome: Outcome) -> None:
     result = value(outcome, "hide")
     # JSON has no numbers as keys
-    assert result["equal"].get("3", 0) > WAKES / 2, "idle is better than busy"
+    assert result["equal"].get("3", 0) > WAKES / 2, "where it was is better than elsewhere"
     assert result["hidden"].get("3", 0) <= WAKES / 10, "unless it does harm"
+    assert result["lent"].get("3", 0) > WAKES / 2, "idle is better than busy"
     assert result["shown"].get("3", 0) > WAKES / 2
     assert (result["stats"]["hidden"], result["stats"]["shown"]) == (1, 1)
 
