@@ -37,7 +37,7 @@ __all__ = [
 
 _FEW_FEATURES = 3
 _EXERCISE_S = 3.0
-_TIMEOUT_S = 900.0
+_TIMEOUT_S = 1800.0
 _LARGE = 1024  # vCPUs that a scheduler must be able to serve
 
 
