@@ -29,7 +29,9 @@ _LEAST_CHANCE = 0.1
 # Pairs that never ran together are stacked when chance would give as many hand-overs with no more
 # than this probability, and so many stops, or such a part of them, ended in one; on
 # a host that has others run too it is every second one.
-_SURE, _FEWEST, _LEAST_PART = 1e-4, 10, 0.3
+_SURE, _FEWEST, _LEAST_PART = 1e-4, 10, 0.5
+# Of so many stops at least such a part end in a hand-over to each other in every stack.
+_FEWEST_POSSIBLE, _LEAST_POSSIBLE = 20, 0.1
 # Gains may come by chance; with fewer hand-overs than this they did. Two of three in turn, on a
 # host with others, hand over to each other in a fifth to a third of their stops.
 _FEW_STOPS, _SOME = 5, 0.2
@@ -80,9 +82,9 @@ class Handovers:
         return stops >= _FEW_STOPS and found >= _SOME * stops
 
     def possible(self, pair: Pair) -> bool:
-        """Whether the vCPUs may hand over: few stops were seen, or many ended in a hand-over."""
+        """Whether the vCPUs may hand over: few stops were seen, or some ended in a hand-over."""
         stops, found = self._count(pair)
-        return stops < _FEWEST or found >= _LEAST_PART * stops
+        return stops < _FEWEST_POSSIBLE or found >= _LEAST_POSSIBLE * stops
 
     def _count(self, members: Sequence[int]) -> tuple[int, int]:
         """How many stops there were, and how many hand-overs."""

@@ -6,7 +6,8 @@ The vCPUs of a stack never run at the same time. More is asked of two that seem 
    other for a while.
 2. Each gets more time when those that it never meets are silent (`gains`): what a stack has is
    shared out, but not the time of two quotas in opposite phase. Or, since a busy guest's own tasks
-   are never silent, one begins whenever the other stops (`handovers`).
+   are never silent, one begins whenever the other stops (`handovers`), and no phases that stay
+   explain why they never meet (`phases`): either is enough.
 3. Alone with each other they do not meet either. The vCPUs of two stacks may change over in step
    and so miss each other as long as all of them spin.
 """
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from scx_vsched.topology.gains import stacked_by_gain
 from scx_vsched.topology.handovers import Handovers
 from scx_vsched.topology.joined import components, is_whole
+from scx_vsched.topology.phases import Phases
 from scx_vsched.topology.spins import CELL_NS
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ _ALTERNATIONS = 2.5
 _MEETINGS = 10.0
 # After so long those that were not expected to meet so often are rarely there: nothing is clear.
 _PATIENCE_NS = 500 * _MS
+# Watches by which phases are refuted: of so many times the length, for some turns that slip.
+_PHASE_WATCHES, _PHASES_LONGER, _PHASES_LONGEST_NS = 8, 6, 200 * _MS
 # Two alone with each other: a turn or two of each.
 _DUEL_NS = 12 * _MS
 
@@ -109,7 +113,8 @@ def _look(spinner: Spinner, vcpus: Collection[int], handovers: Handovers) -> _Se
     pairs, rare = _that_should_have_met(spinner, pairs, duration_ns)
     handovers.add(spins)
     stacked, unclear = stacked_by_gain(spinner, pairs, duration_ns, handovers)
-    return _Seen(stacked, unclear, rare, spins)
+    without, unclear = _without_phases(spinner, unclear, duration_ns)
+    return _Seen([*stacked, *without], unclear, rare, spins)
 
 
 def _concluded(spinner: Spinner, seen: _Seen) -> Stacks:
@@ -150,6 +155,28 @@ def _that_should_have_met(
         }
     often = [pair for pair, meetings in expected.items() if meetings >= _MEETINGS]
     return often, [pair for pair in expected if pair not in often]
+
+
+def _without_phases(
+    spinner: Spinner, pairs: list[Pair], duration_ns: int
+) -> tuple[list[Pair], list[Pair]]:
+    """Those pairs that no phases keep apart, and those that are open; who meets is neither."""
+    phases = Phases()
+    stacked: list[Pair] = []
+    left = pairs
+    for _ in range(_PHASE_WATCHES):
+        if not left:
+            break
+        spins = spinner.spin(
+            {vcpu for pair in left for vcpu in pair},
+            min(_PHASES_LONGER * duration_ns, _PHASES_LONGEST_NS),
+        )
+        left = _strangers(spins, left)
+        for pair in left:
+            phases.add(spins, pair)
+        stacked += [pair for pair in left if not phases.stay(pair)]
+        left = [pair for pair in left if phases.stay(pair)]
+    return stacked, left
 
 
 def _after_duels(spinner: Spinner, pairs: list[Pair]) -> list[Pair]:
