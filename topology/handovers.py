@@ -27,8 +27,8 @@ _SOONEST_NS, _LATEST_NS = 500, 150_000
 # The least probability of a hand-over to a certain other by chance.
 _LEAST_CHANCE = 0.1
 # Pairs that never ran together are stacked when chance would give as many hand-overs with no more
-# than this probability, and so many stops, or such a part of them, ended in one; on
-# a host that has others run too it is every second one.
+# than this probability, of so many stops or more, and such a part of these ended in one. Of two
+# quotas that fit into each other and are interrupted now and then, a third may.
 _SURE, _FEWEST, _LEAST_PART = 1e-4, 10, 0.5
 # Of so many stops at least such a part end in a hand-over to each other in every stack.
 _FEWEST_POSSIBLE, _LEAST_POSSIBLE = 20, 0.1

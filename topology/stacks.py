@@ -46,7 +46,7 @@ _MEETINGS = 10.0
 # After so long those that were not expected to meet so often are rarely there: nothing is clear.
 _PATIENCE_NS = 500 * _MS
 # Watches by which phases are refuted: of so many times the length, for some turns that slip.
-_PHASE_WATCHES, _PHASES_LONGER, _PHASES_LONGEST_NS = 8, 6, 200 * _MS
+_PHASE_WATCHES, _PHASES_LONGER, _PHASES_LONGEST_NS = 8, 6, 160 * _MS
 # Two alone with each other: a turn or two of each.
 _DUEL_NS = 12 * _MS
 
