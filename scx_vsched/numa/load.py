@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from scx_vsched.numa.files import read
 from scx_vsched.numa.nodes import cpu_nodes
+from scx_vsched.policies.numa import WHOLE_PERCENT
 from scx_vsched.topology.model import FULL_CAPACITY
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["NodeLoad", "StealMeter", "lost_by_cpu", "node_loads", "place_of"]
 
 _LEAST_AVAILABLE = 0.02  # of a node: a measure of nothing at all is never so sure
-# Of a node: where its host takes more, whoever wakes may find nothing left of a vCPU that others
-# have used (scx_vsched/policies/numa.py, keeps_ns).
-_WHOLE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ def _node_load(node: NumaNode, lost: Mapping[int, float], used: float, needed: f
     vcpus = len(node.cpus)
     capacity = float(vcpus * FULL_CAPACITY)
     taken = sum(min(FULL_CAPACITY, lost.get(cpu, 0.0)) for cpu in node.cpus)
-    if not needed or capacity - taken >= _WHOLE * capacity:
+    if not needed or (capacity - taken) * 100 >= WHOLE_PERCENT * capacity:
         return NodeLoad(node.id, capacity, taken, used + needed)
     left = vcpus - min(ceil(needed / FULL_CAPACITY), vcpus // 2)
     return NodeLoad(

@@ -98,8 +98,7 @@ class Observer:
         critical = {
             p.key
             for p in everybody
-            if verdicts[p.key][0] is Verdict.FIXED and p.load >= LEAST_LOAD
-            if not self._everything
+            if not self._everything and verdicts[p.key][0] is Verdict.FIXED and p.load >= LEAST_LOAD
         }
         loads = node_loads(usable, self._lost(), everybody, homes, critical)
         ours = {p.key: p for p in everybody if verdicts[p.key][0] is not Verdict.IGNORE}

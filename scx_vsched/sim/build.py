@@ -75,7 +75,7 @@ const struct sim_array sim_nodes = {
 };
 bool sim_kept_from(u32 vcpu, u64 dsq)
 {
-	return residents[vcpu % MAX_VCPUS].kept && dsq != VCPU_DSQ(vcpu);
+	return resident_of(vcpu)->kept && dsq != VCPU_DSQ(vcpu);
 }
 u32 sim_queue_vcpu(u64 dsq)
 {

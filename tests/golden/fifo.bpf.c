@@ -197,6 +197,16 @@ struct domain {
 #define NODE_DOMAIN(copy, node) ((copy) * DOMAINS + MAX_LLCS + (node))
 #define MACHINE_DOMAIN(copy) ((copy) * DOMAINS + MAX_LLCS + MAX_NODES)
 
+static __always_inline void set_vcpu(struct bpf_cpumask *mask, u32 vcpu, bool member)
+{
+	if (!mask)
+		return;
+	if (member)
+		bpf_cpumask_set_cpu(vcpu, mask);
+	else
+		bpf_cpumask_clear_cpu(vcpu, mask);
+}
+
 struct scratch {
 	struct bpf_cpumask __kptr *mask;
 };
@@ -1048,7 +1058,7 @@ static __always_inline bool hook_balances(const struct vcpu_view *vcpu,
 
 #pragma clang diagnostic pop
 
-#line 1051 "vsched_fifo.bpf.c"
+#line 1061 "vsched_fifo.bpf.c"
 /* ---- A task's virtual time ---- */
 
 static __always_inline struct task_ctx *task_ctx(struct task_struct *p)
@@ -1485,26 +1495,35 @@ static long size_up(u32 vcpu, void *ctx)
 	return 0;
 }
 
-static __always_inline void set_member(u32 key, u32 vcpu)
+static __always_inline void set_shown_in(u32 key, u32 vcpu, bool shown)
 {
 	struct domain *domain = bpf_map_lookup_elem(&domains, &key);
-	struct bpf_cpumask *mask = domain ? domain->all : NULL;
 
-	if (mask)
-		bpf_cpumask_set_cpu(vcpu, mask);
+	if (domain)
+		set_vcpu(domain->all, vcpu, shown);
 }
 
-static __always_inline void set_strong(u32 key, u32 vcpu, bool strong)
+static __always_inline void set_strong_in(u32 key, u32 vcpu, bool strong)
 {
 	struct domain *domain = bpf_map_lookup_elem(&domains, &key);
-	struct bpf_cpumask *mask = domain ? domain->strong : NULL;
 
-	if (!mask)
-		return;
-	if (strong)
-		bpf_cpumask_set_cpu(vcpu, mask);
-	else
-		bpf_cpumask_clear_cpu(vcpu, mask);
+	if (domain)
+		set_vcpu(domain->strong, vcpu, strong);
+}
+
+/* Puts the vCPU into the masks of its domains, or takes it out. Under bpf_rcu_read_lock(). */
+static __always_inline void set_shown(const struct place *place, bool shown)
+{
+	set_shown_in(LLC_DOMAIN(place->copy, place->spot->llc), place->id, shown);
+	set_shown_in(NODE_DOMAIN(place->copy, place->spot->node), place->id, shown);
+	set_shown_in(MACHINE_DOMAIN(place->copy), place->id, shown);
+}
+
+static __always_inline void set_strong(const struct place *place, bool strong)
+{
+	set_strong_in(LLC_DOMAIN(place->copy, place->spot->llc), place->id, strong);
+	set_strong_in(NODE_DOMAIN(place->copy, place->spot->node), place->id, strong);
+	set_strong_in(MACHINE_DOMAIN(place->copy), place->id, strong);
 }
 
 static long enter_domains(u32 vcpu, void *ctx)
@@ -1516,9 +1535,7 @@ static long enter_domains(u32 vcpu, void *ctx)
 	if (is_online(vcpu))
 		place.llc->vcpus[place.copy]++;
 	bpf_rcu_read_lock();
-	set_member(LLC_DOMAIN(place.copy, place.spot->llc), vcpu);
-	set_member(NODE_DOMAIN(place.copy, place.spot->node), vcpu);
-	set_member(MACHINE_DOMAIN(place.copy), vcpu);
+	set_shown(&place, true);
 	bpf_rcu_read_unlock();
 	return 0;
 }
@@ -1549,9 +1566,7 @@ static long weigh(u32 vcpu, void *ctx)
 	strong = hook_is_strong(&where, &sched);
 	survey.weak += !strong;
 	bpf_rcu_read_lock();
-	set_strong(LLC_DOMAIN(place.copy, place.spot->llc), vcpu, strong);
-	set_strong(NODE_DOMAIN(place.copy, place.spot->node), vcpu, strong);
-	set_strong(MACHINE_DOMAIN(place.copy), vcpu, strong);
+	set_strong(&place, strong);
 	bpf_rcu_read_unlock();
 	return 0;
 }
@@ -2020,8 +2035,9 @@ s32 vsched_select_cpu(u64 *ctx)
 }
 
 /* Wakes an idle vCPU that can take what was just queued. */
-static __always_inline void kick_idle(const struct task_struct *p, const struct task_view *task,
-				      const struct place *near, u32 scope)
+static __always_inline void kick_idle(struct task_struct *p, struct task_ctx *tctx,
+				      const struct task_view *task, const struct place *near,
+				      u32 scope)
 {
 	struct idle_vcpu idle = claim_idle(p, near, scope);
 
@@ -2119,7 +2135,7 @@ void vsched_enqueue(u64 *ctx)
 		dsq_insert_vtime(p, LLC_DSQ(place.spot->llc), slice, key, flags);
 	}
 	if (KFUNC_EXISTS(scx_bpf_kick_cpu) && (diverted || !vcpu_selected(p, flags)))
-		kick_idle(p, &task, &place, pinned ? 0 : hook_idle_scope(&task, &where));
+		kick_idle(p, tctx, &task, &place, pinned ? 0 : hook_idle_scope(&task, &where));
 }
 
 /* Notes that the task starts, or goes on, to run. */
