@@ -15,7 +15,7 @@ _SECOND_NS = 1_000_000_000
 # What was not spent may be spent later, up to so much.
 _SAVED_NS = 3 * _SECOND_NS
 # Nobody waits for longer than this, whatever was spent.
-_LONGEST_WAIT_NS = 60 * _SECOND_NS
+_LONGEST_WAIT_NS = 90 * _SECOND_NS
 
 
 @dataclass(frozen=True, slots=True)
