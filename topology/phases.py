@@ -35,6 +35,8 @@ _FURTHER = 3
 # Phases that stay are refuted by so many meetings that fail to come about, in so many watches:
 # chance may shift two clocks at once. Fewer in a watch count as none.
 _MEETINGS, _MEETINGS_IN_ONE, _FEWEST_WATCHES = 10.0, 2.0, 3
+# So many watches without any. Of an emulated stack every fourth one has none.
+_IN_VAIN = 4
 
 
 class Phases:
@@ -45,14 +47,17 @@ class Phases:
 
     def add(self, spins: Spins, pair: Pair) -> None:
         """One more watch in which the two did not meet."""
-        missed = missed_meetings(spins, *pair)
-        if missed:
-            self._missed.setdefault(pair, []).append(missed)
+        self._missed.setdefault(pair, []).append(missed_meetings(spins, *pair))
 
     def stay(self, pair: Pair) -> bool:
         """Whether phases that stay may be what keeps the two apart."""
-        missed = self._missed.get(pair, [])
+        missed = [meetings for meetings in self._missed.get(pair, []) if meetings]
         return len(missed) < _FEWEST_WATCHES or sum(missed) < _MEETINGS
+
+    def seem_to_stay(self, pair: Pair) -> bool:
+        """Whether some watches have shown nothing else: more of them would be in vain."""
+        missed = self._missed.get(pair, [])
+        return len(missed) >= _IN_VAIN and not any(missed)
 
 
 def missed_meetings(spins: Spins, a: int, b: int) -> float:

@@ -163,6 +163,7 @@ def _without_phases(
     """Those pairs that no phases keep apart, and those that are open; who meets is neither."""
     phases = Phases()
     stacked: list[Pair] = []
+    unclear: list[Pair] = []
     left = pairs
     for _ in range(_PHASE_WATCHES):
         if not left:
@@ -175,8 +176,9 @@ def _without_phases(
         for pair in left:
             phases.add(spins, pair)
         stacked += [pair for pair in left if not phases.stay(pair)]
-        left = [pair for pair in left if phases.stay(pair)]
-    return stacked, left
+        unclear += [pair for pair in left if phases.seem_to_stay(pair)]
+        left = [pair for pair in left if phases.stay(pair) and not phases.seem_to_stay(pair)]
+    return stacked, sorted([*unclear, *left])
 
 
 def _after_duels(spinner: Spinner, pairs: list[Pair]) -> list[Pair]:

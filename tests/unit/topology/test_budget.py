@@ -107,4 +107,4 @@ def test_what_was_overspent_has_to_be_earned_first() -> None:
 def test_nobody_waits_for_ever() -> None:
     budget = Budget(0)
     budget.spend(0, 1000 * SECOND, 0.001)
-    assert budget.free_ns() == 60 * SECOND
+    assert budget.free_ns() == 90 * SECOND
