@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scx_vsched.bpf.build import build
-from scx_vsched.policies import builtin_policies, gallery_policies, resolve_policy
+from scx_vsched.policies import gallery_policies, resolve_policy
 from scx_vsched.policy.compiler import compile_file
 from scx_vsched.vm.boot import VmLost, VmTimeout, run_job
 from scx_vsched.vm.job import GUEST_DIR, Job, Step
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _FEW_FEATURES = 3
-_EXERCISE_S = 2.0
+_EXERCISE_S = 3.0
 _TIMEOUT_S = 1800.0
 _LARGE = 1024  # vCPUs that a scheduler must be able to serve
 
@@ -100,18 +100,15 @@ class KernelReport:
         return not self.error and not any(each.error for each in self.objects)
 
 
-def feature_sets(names: Sequence[str], own: Sequence[str] = ()) -> list[tuple[str, ...]]:
+def feature_sets(names: Sequence[str]) -> list[tuple[str, ...]]:
     """Combinations of `names`, all of them first, none last.
 
     Every one of up to three names. Of more, which would be too many: each name left out, and each
-    alone; only those of `own` alone where the others are those of a policy that is verified, too.
+    alone.
     """
     count = len(names)
-    if count <= _FEW_FEATURES:
-        sizes = range(count, -1, -1)
-        return [some for size in sizes for some in itertools.combinations(names, size)]
-    left_out = itertools.combinations(names, count - 1)
-    return [tuple(names), *left_out, *((name,) for name in own or names), ()]
+    sizes = range(count, -1, -1) if count <= _FEW_FEATURES else (count, count - 1, 1, 0)
+    return [combination for size in sizes for combination in itertools.combinations(names, size)]
 
 
 def verify(
@@ -142,22 +139,20 @@ def build_all(
 ) -> list[Built]:
     """Build each policy (name or file) with every combination of features into `out`.
 
-    Those that differ from `core` in their hooks alone, `fifo` and the gallery, are built with all
-    and with none. What pythonbpf compiled has another name, since it costs the verifier otherwise.
+    Policies of the gallery differ in their hooks alone: they are built with all and with none.
+    What pythonbpf compiled is called otherwise, since it costs the verifier otherwise.
 
     Raises:
         UserError: an unknown policy, a mistake in one, no clang.
     """
-    hooks_alone = {builtin_policies()["fifo"], *gallery_policies().values()}
-    common = compile_file(builtin_policies()["core"]).features
     jobs = []
     for number, name in enumerate(policies):
         path = resolve_policy(name)
         program = compile_file(path)
         every = program.features
         called = program.name if backend == "clang" else f"{program.name} by {backend}"
-        own = [name for name in every if name not in common]
-        for features in [every, ()] if path in hooks_alone else feature_sets(every, own):
+        few = path in gallery_policies().values()
+        for features in [every, ()] if few else feature_sets(every):
             target = out / f"{number}-{'-'.join(features) or 'none'}.bpf.o"
             jobs.append((path, every, Built(called, features, features == every, target)))
 

@@ -95,7 +95,6 @@ def test_every_combination_of_features_full_first() -> None:
     assert (of_many[0], of_many[-1]) == (tuple("abcde"), ())
     assert [len(features) for features in of_many] == [5, *[4] * 5, *[1] * 5, 0]
     assert len(set(of_many)) == 12
-    assert feature_sets("abcde", "de")[6:] == [("d",), ("e",), ()]
 
 
 def test_ratio_of_equal_rounds() -> None:
