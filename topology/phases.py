@@ -49,14 +49,14 @@ class Phases:
         """One more watch in which the two did not meet."""
         self._missed.setdefault(pair, []).append(missed_meetings(spins, *pair))
 
-    def stay(self, pair: Pair) -> bool:
-        """Whether phases that stay may be what keeps the two apart."""
-        missed = [meetings for meetings in self._missed.get(pair, []) if meetings]
-        return len(missed) < _FEWEST_WATCHES or sum(missed) < _MEETINGS
+    def refuted(self, pair: Pair) -> bool:
+        """Whether no phases that stay can be what keeps the two apart."""
+        missed = [meetings for meetings in self._missed[pair] if meetings]
+        return len(missed) >= _FEWEST_WATCHES and sum(missed) >= _MEETINGS
 
     def seem_to_stay(self, pair: Pair) -> bool:
         """Whether some watches have shown nothing else: more of them would be in vain."""
-        missed = self._missed.get(pair, [])
+        missed = self._missed[pair]
         return len(missed) >= _IN_VAIN and not any(missed)
 
 

@@ -164,21 +164,24 @@ def _without_phases(
     phases = Phases()
     stacked: list[Pair] = []
     unclear: list[Pair] = []
-    left = pairs
     for _ in range(_PHASE_WATCHES):
-        if not left:
+        if not pairs:
             break
         spins = spinner.spin(
-            {vcpu for pair in left for vcpu in pair},
+            {vcpu for pair in pairs for vcpu in pair},
             min(_PHASES_LONGER * duration_ns, _PHASES_LONGEST_NS),
         )
-        left = _strangers(spins, left)
-        for pair in left:
+        left: list[Pair] = []
+        for pair in _strangers(spins, pairs):
             phases.add(spins, pair)
-        stacked += [pair for pair in left if not phases.stay(pair)]
-        unclear += [pair for pair in left if phases.seem_to_stay(pair)]
-        left = [pair for pair in left if phases.stay(pair) and not phases.seem_to_stay(pair)]
-    return stacked, sorted([*unclear, *left])
+            if phases.refuted(pair):
+                stacked.append(pair)
+            elif phases.seem_to_stay(pair):
+                unclear.append(pair)
+            else:
+                left.append(pair)
+        pairs = left
+    return stacked, sorted([*unclear, *pairs])
 
 
 def _after_duels(spinner: Spinner, pairs: list[Pair]) -> list[Pair]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scx_vsched.topology.classes import name_classes
 from scx_vsched.topology.domains import Level, partition
 from scx_vsched.topology.records import Relation
 from scx_vsched.topology.synthetic import (
+    Always,
     Hierarchy,
     Noise,
+    Pattern,
     Periodic,
     Random,
     SyntheticMachine,
@@ -71,6 +73,14 @@ def away(truth: Hierarchy, share: float, cycle_ms: float = 10) -> dict[int, VCpu
     cycle = cycle_ms * MS
     pattern = Random(int((1 - share) * cycle), int(share * cycle))
     return {vcpu: VCpuSpec(pattern) for vcpu in range(len(truth.places))}
+
+
+def busy_guest(truth: Hierarchy, runs: Mapping[int, Pattern], **changes: Any) -> SyntheticSpec:
+    """An endless task on each vCPU; `changes` are of the host."""
+    vcpus = {
+        vcpu: VCpuSpec(runs.get(vcpu, Always()), load=Always()) for vcpu in range(len(truth.places))
+    }
+    return SyntheticSpec(truth, vcpus, noise=NOISY, **changes)
 
 
 def quotas(truth: Hierarchy, run_ms: int, period_ms: int) -> dict[int, VCpuSpec]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from machines import MS, NOISY, away
+from machines import MS, NOISY, away, busy_guest
 
 from scx_vsched.topology.domains import Level, members
 from scx_vsched.topology.records import Demand
@@ -32,10 +32,7 @@ def busy(
     truth: Hierarchy, runs: dict[int, Pattern], seed: int, jitter: float = 0.1
 ) -> SyntheticMachine:
     """A guest with an endless task on each vCPU; `jitter` is of the host's slices in stacks."""
-    vcpus = {
-        vcpu: VCpuSpec(runs.get(vcpu, Always()), load=Always()) for vcpu in range(len(truth.places))
-    }
-    return SyntheticMachine(SyntheticSpec(truth, vcpus, noise=NOISY, slice_jitter=jitter), seed)
+    return SyntheticMachine(busy_guest(truth, runs, slice_jitter=jitter), seed)
 
 
 def stacks_of(machine: SyntheticMachine) -> Stacks:

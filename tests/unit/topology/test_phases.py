@@ -7,7 +7,7 @@ from random import Random as Dice
 from typing import TYPE_CHECKING
 
 import pytest
-from machines import MS, NOISY
+from machines import MS, busy_guest
 
 from scx_vsched.topology.phases import missed_meetings
 from scx_vsched.topology.spins import CELL_NS, Spinner, Spins
@@ -20,8 +20,6 @@ from scx_vsched.topology.synthetic import (
     Periodic,
     Random,
     SyntheticMachine,
-    SyntheticSpec,
-    VCpuSpec,
 )
 
 if TYPE_CHECKING:
@@ -50,13 +48,9 @@ class Emulated(SyntheticMachine):
         }
 
 
-def busy(truth: Hierarchy, runs: Pattern | dict[int, Pattern], seed: int) -> Emulated:
-    """An endless task on each vCPU; the host takes turns of 4 ms on its ticks."""
-    vcpus = {
-        vcpu: VCpuSpec(runs.get(vcpu, Always()) if isinstance(runs, dict) else runs, load=Always())
-        for vcpu in range(len(truth.places))
-    }
-    return Emulated(SyntheticSpec(truth, vcpus, noise=NOISY, slice_ns=4 * MS), seed)
+def busy(truth: Hierarchy, runs: dict[int, Pattern], seed: int) -> Emulated:
+    """A busy guest of a host that takes turns of 4 ms on its ticks."""
+    return Emulated(busy_guest(truth, runs, slice_ns=4 * MS), seed)
 
 
 @pytest.mark.parametrize("sets", [((0, 2),), ((0, 2, 4),)], ids=["pair", "three"])
@@ -66,7 +60,8 @@ def test_stacks_are_found_by_turns_that_slip(
 ) -> None:
     truth = Hierarchy.regular(cores=5).stacked(*sets)
     for seed in range(10):
-        machine = busy(truth, Random(here_ms * MS, away_ms * MS), seed)
+        runs = dict.fromkeys(range(5), Random(here_ms * MS, away_ms * MS))
+        machine = busy(truth, runs, seed)
         assert find_stacks_twice(Spinner(machine), range(5)).sets == sets
 
 
